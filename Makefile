@@ -1,0 +1,39 @@
+# Short targets, nothing clever. Each sets up what it needs in .venv first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := $(shell find src -name '*.py')
+
+.PHONY: install demo test up lint bench
+
+install: .venv/installed
+
+.venv/dependencies: setup.cfg constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt \
+		'.[server,torch,files,s3,standalone,demo,dev]'
+	@touch $@
+
+# A plain install, not an editable one: every tool sees the package as its users do.
+.venv/installed: .venv/dependencies $(SOURCES)
+	$(BIN)/pip install --quiet --no-deps --force-reinstall .
+	@touch $@
+
+demo: install
+	$(BIN)/python demo/run.py
+
+test: install
+	$(BIN)/python -m pytest
+
+up: install
+	$(BIN)/python -m api.standalone
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install
+	$(BIN)/python -m benchmarks

@@ -1,0 +1,154 @@
+"""The connection to the catalog: transactions, the database's own clock, one outage error."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Float, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import FunctionElement
+
+from celeriac.errors import CatalogUnavailable, ConfigurationError
+
+CONNECT_TIMEOUT = 3
+"""Seconds until a connection attempt is given up."""
+STATEMENT_TIMEOUT = 30
+"""Seconds a statement may take."""
+
+
+class epoch_now(FunctionElement[float]):  # noqa: N801  (an SQL function)
+    """Unix seconds by the database's clock, so that workers' clocks do not matter to leases."""
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(epoch_now, "sqlite")
+def _sqlite_now(_element: epoch_now, _compiler: SQLCompiler, **_: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(epoch_now, "postgresql")
+def _postgresql_now(_element: epoch_now, _compiler: SQLCompiler, **_: Any) -> str:
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+class Database:
+    """An SQLAlchemy engine for SQLite (WAL) or PostgreSQL, opened lazily."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = _engine(url)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction for reading.
+
+        Raises:
+            CatalogUnavailable: the database cannot be reached.
+        """
+        with self._transaction(write=False) as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction for writing, committed on leaving.
+
+        Raises:
+            CatalogUnavailable: the database cannot be reached.
+        """
+        with self._transaction(write=True) as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self, *, write: bool) -> Iterator[Connection]:
+        try:
+            with (
+                self.engine.connect().execution_options(celeriac_write=write) as connection,
+                connection.begin(),
+            ):
+                yield connection
+        except IntegrityError:
+            raise
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            if _is_mistake(error):
+                raise
+            raise CatalogUnavailable(_outage(self.engine, error)) from error
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            raise CatalogUnavailable(_outage(self.engine, error)) from error
+
+    def insert_new(self, table: Table) -> Any:
+        """An INSERT that leaves existing rows as they are."""
+        dialect = sqlite if self.engine.dialect.name == "sqlite" else postgresql
+        return dialect.insert(table).on_conflict_do_nothing()
+
+    def close(self) -> None:
+        """Close pooled connections."""
+        self.engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    match parsed.get_backend_name():
+        case "sqlite":
+            engine = create_engine(
+                parsed, connect_args={"timeout": STATEMENT_TIMEOUT}, pool_size=16, max_overflow=32
+            )
+            event.listen(engine, "connect", _sqlite_connect)
+            event.listen(engine, "begin", _sqlite_begin)
+            return engine
+        case "postgresql":
+            options = f"-c statement_timeout={STATEMENT_TIMEOUT}s -c lock_timeout=10s"
+            return create_engine(
+                parsed.set(drivername="postgresql+psycopg"),
+                connect_args={"connect_timeout": CONNECT_TIMEOUT, "options": options},
+                pool_size=8,
+                max_overflow=24,
+                pool_timeout=CONNECT_TIMEOUT,
+                pool_pre_ping=True,
+                pool_recycle=1800,
+            )
+        case other:
+            raise ConfigurationError(
+                f"CELERIAC_DATABASE_URL names {other!r}; the catalog runs on sqlite and postgresql."
+            )
+
+
+def _sqlite_connect(connection: Any, _record: Any) -> None:
+    # SQLAlchemy's own BEGIN comes from `_sqlite_begin`; the driver must not add another.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    # A transaction that reads first and writes later would fail at once when another one wrote
+    # in between; taking the write lock at the beginning makes it wait instead.
+    write = connection.get_execution_options().get("celeriac_write", True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _is_mistake(error: Exception) -> bool:
+    """Whether the statement is wrong: SQLite reports that as it reports an outage."""
+    cause = getattr(error, "orig", None)
+    return isinstance(cause, sqlite3.Error) and cause.sqlite_errorcode == sqlite3.SQLITE_ERROR
+
+
+def _outage(engine: Engine, error: Exception) -> str:
+    cause = str(getattr(error, "orig", error)).strip().splitlines()
+    where = engine.url.render_as_string(hide_password=True)
+    return (
+        f"The catalog database at {where} cannot be used for now "
+        f"({cause[0] if cause else type(error).__name__}); "
+        "check CELERIAC_DATABASE_URL and that the server runs."
+    )

@@ -1,0 +1,300 @@
+"""Jobs: one run over one index."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, and_, delete, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from celeriac.catalog.database import Database, epoch_now
+from celeriac.catalog.tables import job_errors, jobs
+from celeriac.model import COUNTERS, Counters, EntityFailure
+
+
+class JobState(StrEnum):
+    """Where a job is in its life; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A row of the table `jobs`."""
+
+    id: str
+    index_id: str
+    tenant: str
+    entity_type: str
+    state: JobState
+    epoch: int
+    """Grows each time the job is taken up; a worker of an older epoch writes nothing."""
+    generation: int | None
+    message: str
+    """Why it failed or was cancelled; empty otherwise."""
+    expected: int | None
+    """Entities the listing is expected to have, where that is known."""
+    removal_limit: float | None
+    """Share of the index this job may remove, where it was set for this job alone."""
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    counters: Counters
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The answer to a request for a job."""
+
+    job: Job
+    joined: bool
+    """True when a waiting job was there already and no other was made."""
+
+
+class Jobs:
+    """Rows of the tables `jobs` and `job_errors`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def request(
+        self, index_id: str, tenant: str, entity_type: str, removal_limit: float | None = None
+    ) -> Request:
+        """Queue a job for the index, or join the one that waits already."""
+        while True:
+            waiting = self.waiting(index_id)
+            if waiting is not None:
+                if removal_limit is not None:
+                    self._update(waiting.id, JobState.QUEUED, removal_limit=removal_limit)
+                return Request(waiting, joined=True)
+            try:
+                job = self._insert(index_id, tenant, entity_type, removal_limit)
+            except IntegrityError:
+                # Another request was faster; its job is the one to join, unless it started.
+                continue
+            return Request(job, joined=False)
+
+    def waiting(self, index_id: str) -> Job | None:
+        """The job that waits for the index to become free."""
+        query = select(jobs).where(jobs.c.index_id == index_id, jobs.c.state == JobState.QUEUED)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return _job(row._mapping) if row else None
+
+    def _insert(
+        self, index_id: str, tenant: str, entity_type: str, removal_limit: float | None
+    ) -> Job:
+        statement = (
+            jobs.insert()
+            .values(
+                id=str(uuid.uuid4()),
+                index_id=index_id,
+                tenant=tenant,
+                entity_type=entity_type,
+                state=JobState.QUEUED,
+                created_at=epoch_now(),
+                removal_limit=removal_limit,
+            )
+            .returning(jobs)
+        )
+        with self._database.write() as connection:
+            return _job(connection.execute(statement).one()._mapping)
+
+    def withdraw(self, job_id: str) -> None:
+        """Remove a job that was never announced to the workers, unless one took it up."""
+        statement = delete(jobs).where(jobs.c.id == job_id, jobs.c.state == JobState.QUEUED)
+        with self._database.write() as connection:
+            connection.execute(statement)
+
+    def get(self, job_id: str) -> Job | None:
+        with self._database.read() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
+        return _job(row._mapping) if row else None
+
+    def recent(self, *, tenant: str | None = None, limit: int = 50) -> list[Job]:
+        """The jobs created last, newest first."""
+        query = select(jobs).order_by(jobs.c.created_at.desc()).limit(limit)
+        if tenant is not None:
+            query = query.where(jobs.c.tenant == tenant)
+        with self._database.read() as connection:
+            return [_job(row._mapping) for row in connection.execute(query)]
+
+    def in_state(self, *states: JobState) -> list[Job]:
+        query = select(jobs).where(jobs.c.state.in_(states)).order_by(jobs.c.created_at)
+        with self._database.read() as connection:
+            return [_job(row._mapping) for row in connection.execute(query)]
+
+    def take_up(self, job_id: str) -> Job | None:
+        """Set a queued job running; None where it is not queued or another of its index runs."""
+        statement = (
+            update(jobs)
+            .where(jobs.c.id == job_id, jobs.c.state == JobState.QUEUED)
+            .values(state=JobState.RUNNING, started_at=epoch_now(), epoch=jobs.c.epoch + 1)
+            .returning(jobs)
+        )
+        try:
+            with self._database.write() as connection:
+                row = connection.execute(statement).one_or_none()
+        except IntegrityError:
+            return None
+        return _job(row._mapping) if row else None
+
+    def plan(self, job_id: str, generation: int) -> None:
+        """Record which generation a running job writes."""
+        self._update(job_id, JobState.RUNNING, generation=generation)
+
+    def expect(self, job_id: str, expected: int) -> None:
+        """Record how many entities the source says it has."""
+        self._update(job_id, JobState.RUNNING, expected=expected)
+
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a job that has not ended; False where there is none."""
+        return self._end(job_id, JobState.CANCELLED, "cancelled on request")
+
+    def fail(self, job_id: str, message: str) -> bool:
+        """Fail a job that has not ended; False where there is none."""
+        return self._end(job_id, JobState.FAILED, message)
+
+    def succeed(self, job_id: str) -> bool:
+        """End a running job as succeeded; False where it does not run."""
+        return self._update(
+            job_id,
+            JobState.RUNNING,
+            state=JobState.SUCCEEDED,
+            finished_at=epoch_now(),
+            lease_token=None,
+            lease_until=None,
+        )
+
+    def add_removed(self, job_id: str, entities: int) -> None:
+        """Count entities that the sweep removed."""
+        with self._database.write() as connection:
+            add_counters(connection, job_id, Counters(removed=entities))
+
+    def running_for(self, job_id: str) -> float:
+        """Seconds since the job was taken up."""
+        query = select(epoch_now() - jobs.c.started_at).where(jobs.c.id == job_id)
+        with self._database.read() as connection:
+            return float(connection.execute(query).scalar() or 0.0)
+
+    def claim_finish(self, job_id: str, token: str, lease: float) -> bool:
+        """Take the lease under which one worker finishes the job."""
+        statement = (
+            update(jobs)
+            .where(
+                jobs.c.id == job_id,
+                jobs.c.state == JobState.RUNNING,
+                or_(
+                    jobs.c.lease_until.is_(None),
+                    jobs.c.lease_until < epoch_now(),
+                    jobs.c.lease_token == token,
+                ),
+            )
+            .values(lease_token=token, lease_until=epoch_now() + lease)
+        )
+        with self._database.write() as connection:
+            return bool(connection.execute(statement).rowcount)
+
+    def release_finish(self, job_id: str, token: str) -> None:
+        statement = (
+            update(jobs)
+            .where(jobs.c.id == job_id, jobs.c.lease_token == token)
+            .values(lease_token=None, lease_until=None)
+        )
+        with self._database.write() as connection:
+            connection.execute(statement)
+
+    def add_errors(self, job_id: str, failures: Sequence[EntityFailure]) -> None:
+        """Record errors that belong to no page."""
+        with self._database.write() as connection:
+            insert_errors(connection, job_id, None, failures)
+
+    def errors(self, job_id: str, *, limit: int = 100) -> list[EntityFailure]:
+        """The first errors of the job, in the order of its pages."""
+        query = (
+            select(job_errors)
+            .where(job_errors.c.job_id == job_id)
+            .order_by(job_errors.c.page, job_errors.c.id)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [
+                EntityFailure(row.entity_id, row.error_class, row.message, row.retryable)
+                for row in connection.execute(query)
+            ]
+
+    def _end(self, job_id: str, state: JobState, message: str) -> bool:
+        statement = (
+            update(jobs)
+            .where(jobs.c.id == job_id, jobs.c.state.in_([JobState.QUEUED, JobState.RUNNING]))
+            .values(
+                state=state,
+                message=message,
+                finished_at=epoch_now(),
+                lease_token=None,
+                lease_until=None,
+            )
+        )
+        with self._database.write() as connection:
+            return bool(connection.execute(statement).rowcount)
+
+    def _update(self, job_id: str, expected_state: JobState, **values: Any) -> bool:
+        statement = (
+            update(jobs)
+            .where(and_(jobs.c.id == job_id, jobs.c.state == expected_state))
+            .values(**values)
+        )
+        with self._database.write() as connection:
+            return bool(connection.execute(statement).rowcount)
+
+
+def add_counters(connection: Connection, job_id: str, counters: Counters) -> None:
+    """Add a page's counters to its job's, within the caller's transaction."""
+    values = {jobs.c[name]: jobs.c[name] + getattr(counters, name) for name in COUNTERS}
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
+
+
+def insert_errors(
+    connection: Connection, job_id: str, page: int | None, failures: Sequence[EntityFailure]
+) -> None:
+    """Replace a page's errors, within the caller's transaction."""
+    if page is not None:
+        connection.execute(
+            delete(job_errors).where(job_errors.c.job_id == job_id, job_errors.c.page == page)
+        )
+    rows = [
+        {
+            "job_id": job_id,
+            "page": page,
+            "entity_id": failure.entity_id,
+            "error_class": failure.error_class,
+            "message": failure.message,
+            "retryable": failure.retryable,
+        }
+        for failure in failures
+    ]
+    if rows:
+        connection.execute(job_errors.insert(), rows)
+
+
+def _job(values: RowMapping) -> Job:
+    return Job(
+        state=JobState(values["state"]),
+        counters=Counters(*(values[name] for name in COUNTERS)),
+        **{
+            field.name: values[field.name]
+            for field in fields(Job)
+            if field.name not in ("state", "counters")
+        },
+    )

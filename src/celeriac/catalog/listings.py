@@ -1,0 +1,122 @@
+"""What a job's pages listed: the expected content of the index once the job is done."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import and_, delete, exists, func, select
+
+from celeriac.catalog.database import Database
+from celeriac.catalog.jobs import FINAL
+from celeriac.catalog.tables import jobs, listings
+from celeriac.model import Outcome
+
+PAGES_A_STEP = 100
+IN_INDEX = (Outcome.UNCHANGED, Outcome.INDEXED)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the listing says about one entity."""
+
+    outcome: Outcome
+    fingerprint: str | None
+
+
+class Listings:
+    """Rows of the table `listings`, read as a whole once every page is committed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def expected(self, job_id: str, keys: Collection[uuid.UUID]) -> dict[uuid.UUID, Expected]:
+        """What is expected of those of the entities that the job listed."""
+        query = (
+            select(listings.c.entity_key, listings.c.outcome, listings.c.fingerprint)
+            .where(listings.c.job_id == job_id, listings.c.entity_key.in_(keys))
+            .where(listings.c.outcome != Outcome.REPEATED)
+            .order_by(listings.c.page)
+        )
+        with self._database.read() as connection:
+            return {
+                row.entity_key: Expected(Outcome(row.outcome), row.fingerprint)
+                for row in connection.execute(query)
+            }
+
+    def count_in_index(self, job_id: str) -> int:
+        """How many entities must have a marker."""
+        query = select(func.count(func.distinct(listings.c.entity_key))).where(
+            listings.c.job_id == job_id, listings.c.outcome.in_(IN_INDEX)
+        )
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one()
+
+    def unclaimed_pages(self, job_id: str) -> list[int]:
+        """Pages that left an entity to an earlier page which, run again, no longer lists it."""
+        taken = listings.alias()
+        query = (
+            select(listings.c.page)
+            .outerjoin(
+                taken,
+                and_(
+                    taken.c.job_id == listings.c.job_id,
+                    taken.c.entity_key == listings.c.entity_key,
+                    taken.c.outcome != Outcome.REPEATED,
+                ),
+            )
+            .where(
+                listings.c.job_id == job_id,
+                listings.c.outcome == Outcome.REPEATED,
+                taken.c.page.is_(None),
+            )
+            .distinct()
+        )
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def contested(self, job_id: str) -> list[uuid.UUID]:
+        """Entities that more than one page dealt with, because a page run again listed others."""
+        query = (
+            select(listings.c.entity_key)
+            .where(listings.c.job_id == job_id, listings.c.outcome != Outcome.REPEATED)
+            .group_by(listings.c.entity_key)
+            .having(func.count() > 1)
+        )
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def pages_of(self, job_id: str, keys: Collection[uuid.UUID]) -> list[int]:
+        """The pages that dealt with any of the entities."""
+        query = (
+            select(listings.c.page)
+            .where(listings.c.job_id == job_id, listings.c.entity_key.in_(keys))
+            .where(listings.c.outcome != Outcome.REPEATED)
+            .distinct()
+        )
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def clear_ended(self) -> None:
+        """Forget the listings of jobs that have ended, in bounded steps."""
+        query = (
+            select(jobs.c.id)
+            .where(jobs.c.state.in_(FINAL))
+            .where(exists().where(listings.c.job_id == jobs.c.id))
+            .limit(10)
+        )
+        with self._database.read() as connection:
+            ended = list(connection.execute(query).scalars())
+        for job_id in ended:
+            self._clear(job_id)
+
+    def _clear(self, job_id: str) -> None:
+        mine = listings.c.job_id == job_id
+        while True:
+            with self._database.write() as connection:
+                first = connection.execute(select(func.min(listings.c.page)).where(mine)).scalar()
+                if first is None:
+                    return
+                few = and_(mine, listings.c.page < first + PAGES_A_STEP)
+                connection.execute(delete(listings).where(few))

@@ -1,0 +1,331 @@
+"""Pages: the parts of a job that workers take, one lease at a time."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
+
+from celeriac.catalog.database import Database, epoch_now
+from celeriac.catalog.jobs import JobState, add_counters, insert_errors
+from celeriac.catalog.tables import jobs, listings, pages
+from celeriac.errors import JobStopped, LeaseLost
+from celeriac.model import Counters, EntityFailure, ListedEntity
+
+
+class PageState(StrEnum):
+    PENDING = "pending"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease on one page."""
+
+    job_id: str
+    number: int
+    token: str
+    cursor: str | None
+    epoch: int
+    """The job's epoch when the page was claimed."""
+    round: int
+    """1, or 2 in a second listing of the same source."""
+    claims: int
+    """How often the page was claimed, this time included, without the times it was postponed."""
+    postponed: int
+    """How often it was postponed."""
+
+
+class Pages:
+    """Rows of the tables `pages` and `listings`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, job_id: str, number: int, cursor: str | None) -> None:
+        """Add a page; one that is there already stays as it is."""
+        statement = self._database.insert_new(pages).values(
+            job_id=job_id,
+            number=number,
+            cursor=cursor,
+            state=PageState.PENDING,
+            sent_at=epoch_now(),
+        )
+        with self._database.write() as connection:
+            connection.execute(statement)
+
+    def claim(self, job_id: str, number: int, lease: float) -> Claim | None:
+        """Take a pending page for `lease` seconds; None where it is done, held, or not due yet,
+        or its job does not run."""
+        token = str(uuid.uuid4())
+        statement = (
+            update(pages)
+            .where(
+                pages.c.job_id == job_id,
+                pages.c.number == number,
+                pages.c.state == PageState.PENDING,
+                or_(pages.c.lease_until.is_(None), pages.c.lease_until < epoch_now()),
+                or_(pages.c.not_before.is_(None), pages.c.not_before <= epoch_now()),
+                _job_runs(job_id),
+            )
+            .values(
+                lease_token=token,
+                lease_until=epoch_now() + lease,
+                claims=pages.c.claims + 1,
+            )
+            .returning(pages.c.cursor, pages.c.round, pages.c.claims, pages.c.postponed)
+        )
+        with self._database.write() as connection:
+            row = connection.execute(statement).one_or_none()
+            if row is None:
+                return None
+            epoch = connection.execute(select(jobs.c.epoch).where(jobs.c.id == job_id)).scalar_one()
+        return Claim(job_id, number, token, row.cursor, epoch, row.round, row.claims, row.postponed)
+
+    def renew(self, claim: Claim, lease: float) -> None:
+        """Extend the lease before the next step.
+
+        Raises:
+            JobStopped: the job does not run any more, or in a later epoch.
+            LeaseLost: another worker holds the page.
+        """
+        statement = (
+            update(pages)
+            .where(_held(claim), _job_runs(claim.job_id, claim.epoch))
+            .values(lease_until=epoch_now() + lease)
+        )
+        with self._database.write() as connection:
+            if connection.execute(statement).rowcount:
+                return
+            runs = connection.execute(select(_job_runs(claim.job_id, claim.epoch))).scalar_one()
+        if not runs:
+            raise JobStopped
+        raise LeaseLost
+
+    def list_entities(
+        self, claim: Claim, keys: Collection[uuid.UUID], following: str | None
+    ) -> set[uuid.UUID]:
+        """Record what a page lists and, in the same transaction, the page that follows it.
+
+        Returns the keys that an earlier page lists too. An earlier run of this page is replaced.
+        """
+        mine = and_(listings.c.job_id == claim.job_id, listings.c.page == claim.number)
+        rows = [{"job_id": claim.job_id, "entity_key": key, "page": claim.number} for key in keys]
+        with self._database.write() as connection:
+            self._require_held(
+                connection.execute(select(exists().where(_held(claim)))).scalar_one()
+            )
+            connection.execute(delete(listings).where(mine))
+            if rows:
+                connection.execute(listings.insert(), rows)
+            if following is not None:
+                connection.execute(
+                    self._database.insert_new(pages).values(
+                        job_id=claim.job_id,
+                        number=claim.number + 1,
+                        round=claim.round,
+                        cursor=following,
+                        state=PageState.PENDING,
+                        sent_at=epoch_now(),
+                    )
+                )
+            earlier = listings.alias()
+            repeated = (
+                select(listings.c.entity_key)
+                .join(
+                    earlier,
+                    and_(
+                        earlier.c.job_id == listings.c.job_id,
+                        earlier.c.entity_key == listings.c.entity_key,
+                        earlier.c.page < listings.c.page,
+                    ),
+                )
+                .where(mine)
+                .distinct()
+            )
+            return set(connection.execute(repeated).scalars())
+
+    def commit(
+        self,
+        claim: Claim,
+        counters: Counters,
+        listed: Sequence[ListedEntity],
+        failures: Sequence[EntityFailure],
+        *,
+        is_last: bool,
+    ) -> None:
+        """Mark a page done and count it, once, in one transaction.
+
+        Raises:
+            JobStopped, LeaseLost: as `renew`; nothing is written then.
+        """
+        done = (
+            update(pages)
+            .where(_held(claim), _job_runs(claim.job_id, claim.epoch))
+            .values(
+                state=PageState.DONE,
+                is_last=is_last,
+                committed_at=epoch_now(),
+                counters=asdict(counters),
+                lease_token=None,
+                lease_until=None,
+                failing_since=None,
+                last_error=None,
+            )
+        )
+        with self._database.write() as connection:
+            if not connection.execute(done).rowcount:
+                runs = connection.execute(select(_job_runs(claim.job_id, claim.epoch))).scalar_one()
+                raise LeaseLost if runs else JobStopped
+            add_counters(connection, claim.job_id, counters)
+            insert_errors(connection, claim.job_id, claim.number, failures)
+            connection.execute(
+                delete(listings).where(
+                    listings.c.job_id == claim.job_id, listings.c.page == claim.number
+                )
+            )
+            rows = [
+                {
+                    "job_id": claim.job_id,
+                    "entity_key": entity.key,
+                    "page": claim.number,
+                    "outcome": entity.outcome,
+                    "fingerprint": entity.fingerprint,
+                }
+                for entity in listed
+            ]
+            if rows:
+                connection.execute(listings.insert(), rows)
+
+    def postpone(self, claim: Claim, delay: float, error: str) -> float:
+        """Give a page back to be tried again after `delay` seconds.
+
+        Returns for how many seconds it has been failing.
+        """
+        statement = (
+            update(pages)
+            .where(_held(claim))
+            .values(
+                lease_token=None,
+                lease_until=None,
+                not_before=epoch_now() + delay,
+                sent_at=epoch_now() + delay,
+                claims=pages.c.claims - 1,
+                postponed=pages.c.postponed + 1,
+                failing_since=func.coalesce(pages.c.failing_since, epoch_now()),
+                last_error=error,
+            )
+            .returning((epoch_now() - pages.c.failing_since).label("failing_for"))
+        )
+        with self._database.write() as connection:
+            return float(connection.execute(statement).scalar_one_or_none() or 0.0)
+
+    def all_done(self, job_id: str) -> bool:
+        """Whether the last page of the last round is known and every page is committed."""
+        mine = pages.c.job_id == job_id
+        rounds = select(jobs.c.rounds).where(jobs.c.id == job_id).scalar_subquery()
+        open_page = exists().where(mine, pages.c.state != PageState.DONE)
+        last_page = exists().where(mine, pages.c.is_last, pages.c.round == rounds)
+        with self._database.read() as connection:
+            return bool(connection.execute(select(and_(last_page, ~open_page))).scalar_one())
+
+    def begin_second_round(self, job_id: str) -> int | None:
+        """Add the first page of a second listing and return its number; None if there was one."""
+        once = and_(jobs.c.id == job_id, jobs.c.rounds == 1)
+        with self._database.write() as connection:
+            if not connection.execute(update(jobs).where(once).values(rounds=2)).rowcount:
+                return None
+            last = select(func.max(pages.c.number)).where(pages.c.job_id == job_id)
+            number: int = connection.execute(last).scalar_one() + 1
+            connection.execute(
+                pages.insert().values(
+                    job_id=job_id,
+                    number=number,
+                    round=2,
+                    state=PageState.PENDING,
+                    sent_at=epoch_now(),
+                )
+            )
+        return number
+
+    def idle_for(self, job_id: str) -> float:
+        """Seconds since a page of the job was committed."""
+        query = select(epoch_now() - func.max(pages.c.committed_at)).where(pages.c.job_id == job_id)
+        with self._database.read() as connection:
+            return float(connection.execute(query).scalar() or 0.0)
+
+    def release(self, claim: Claim) -> None:
+        """Give up the lease of a page that is not to be gone on with."""
+        statement = update(pages).where(_held(claim)).values(lease_token=None, lease_until=None)
+        with self._database.write() as connection:
+            connection.execute(statement)
+
+    def take_lost(self, job_id: str, *, silent_for: float) -> list[int]:
+        """Pages that nobody holds and whose message was sent too long ago; the caller sends them
+        again, which is recorded here."""
+        statement = (
+            update(pages)
+            .where(
+                pages.c.job_id == job_id,
+                pages.c.state == PageState.PENDING,
+                or_(pages.c.lease_until.is_(None), pages.c.lease_until < epoch_now()),
+                or_(pages.c.not_before.is_(None), pages.c.not_before <= epoch_now()),
+                or_(pages.c.sent_at.is_(None), pages.c.sent_at < epoch_now() - silent_for),
+            )
+            .values(sent_at=epoch_now())
+            .returning(pages.c.number)
+        )
+        with self._database.write() as connection:
+            return sorted(connection.execute(statement).scalars())
+
+    def held_for_index(self, index_id: str, *, other_than: str) -> bool:
+        """Whether a worker still holds a page of another job of the index."""
+        held = exists().where(
+            jobs.c.index_id == index_id,
+            jobs.c.id != other_than,
+            pages.c.job_id == jobs.c.id,
+            pages.c.state == PageState.PENDING,
+            pages.c.lease_until >= epoch_now(),
+        )
+        with self._database.read() as connection:
+            return bool(connection.execute(select(held)).scalar_one())
+
+    def count(self, job_id: str) -> int:
+        query = select(func.count()).select_from(pages).where(pages.c.job_id == job_id)
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one()
+
+    def reopen(self, job_id: str, numbers: Collection[int]) -> None:
+        """Have committed pages run once more, and take back what they counted."""
+        mine = and_(
+            pages.c.job_id == job_id, pages.c.number.in_(numbers), pages.c.state == PageState.DONE
+        )
+        with self._database.write() as connection:
+            for counted in connection.execute(select(pages.c.counters).where(mine)).scalars():
+                taken_back = {name: -value for name, value in counted.items()}
+                add_counters(connection, job_id, Counters(**taken_back))
+            connection.execute(
+                update(pages).where(mine).values(state=PageState.PENDING, counters=None)
+            )
+
+    @staticmethod
+    def _require_held(held: bool) -> None:
+        if not held:
+            raise LeaseLost
+
+
+def _held(claim: Claim) -> ColumnElement[bool]:
+    return and_(
+        pages.c.job_id == claim.job_id,
+        pages.c.number == claim.number,
+        pages.c.state == PageState.PENDING,
+        pages.c.lease_token == claim.token,
+    )
+
+
+def _job_runs(job_id: str, epoch: int | None = None) -> ColumnElement[bool]:
+    condition = exists().where(jobs.c.id == job_id, jobs.c.state == JobState.RUNNING)
+    return condition if epoch is None else condition.where(jobs.c.epoch == epoch)

@@ -1,0 +1,127 @@
+"""A text in tokens: where each token of its encoding begins, in characters."""
+
+from __future__ import annotations
+
+import functools
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import regex
+from numpy.typing import NDArray
+
+from celeriac.chunking.graphemes import Graphemes
+from celeriac.encodings import encoding, token_lengths
+
+SEGMENT = 16_384
+"""Characters that are encoded at once.
+
+tiktoken 0.14 overflows its stack on a run of a million white-space characters, and takes time
+n log n for a stretch that its pattern does not divide.
+"""
+
+# Every pattern of tiktoken divides a text between these two, whatever stands around them: words and
+# numbers go on with letters, marks, numbers or an apostrophe only, and none looks behind.
+_SEAM = regex.compile(r"(?r)(?<=[\p{L}\p{N}])[^\p{L}\p{M}\p{N}']")
+
+_CONTINUATION_MASK, _CONTINUATION = 0xC0, 0x80
+"""How to tell a byte of UTF-8 that does not begin a character."""
+
+_Boundaries = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+class MeasuredText:
+    """A text, its encoding's token boundaries, and its grapheme clusters.
+
+    Tokens are those of the encoding of the whole text (`encode_ordinary`: what looks like a special
+    token is plain text). Only a stretch of more than `SEGMENT` characters in which no word or
+    number ends is encoded in parts. A token may hold a part of a character; it then begins, or
+    ends, within it.
+    """
+
+    def __init__(self, text: str, encoding_name: str, *, segment: int = SEGMENT) -> None:
+        """Encode `text`.
+
+        Raises:
+            UnicodeEncodeError: the text holds a lone surrogate.
+            ConfigurationError: the encoding cannot be had.
+        """
+        if not text.isascii():
+            text.encode("utf-8")
+        self.text = text
+        self._encoding = encoding_name
+        encode = encoding(encoding_name).encode_ordinary
+        self._parts = [(a, b, encode(text[a:b])) for a, b in _segments(text, segment)]
+        self.tokens = sum(len(part) for _, _, part in self._parts)
+
+    @functools.cached_property
+    def graphemes(self) -> Graphemes:
+        return Graphemes(self.text)
+
+    def floor(self, token: int) -> int:
+        """The character in which this token begins; the text's end for those beyond the last."""
+        return self._boundaries[0][max(token, 0)] if token < self.tokens else len(self.text)
+
+    def ceil(self, token: int) -> int:
+        """The first character that begins where this token does, or after."""
+        return self._boundaries[1][max(token, 0)] if token < self.tokens else len(self.text)
+
+    def token_at(self, place: int) -> int:
+        """The token that holds the first byte of the character at `place`."""
+        if place <= 0:
+            return 0
+        return bisect_right(self._boundaries[1], place) - 1
+
+    def tokens_before(self, place: int) -> int:
+        """How many tokens begin before the character at `place`."""
+        if place >= len(self.text):
+            return self.tokens
+        return bisect_left(self._boundaries[0], place)
+
+    def tokens_of(self, start: int, end: int) -> int:
+        """How many tokens lie in `text[start:end]`, wholly or in part."""
+        return self.tokens_before(end) - self.token_at(start)
+
+    @functools.cached_property
+    def _boundaries(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Where each token begins, rounded down and up to characters; made when first needed."""
+        lengths = token_lengths(self._encoding)
+        parts = [_boundaries(self.text[a:b], a, lengths[tokens]) for a, b, tokens in self._parts]
+        self._parts.clear()
+        floors = _packed([floors for floors, _ in parts])
+        if self.text.isascii():
+            return floors, floors
+        return floors, _packed([ceils for _, ceils in parts])
+
+
+def _segments(text: str, size: int) -> Iterator[tuple[int, int]]:
+    start = 0
+    while len(text) - start > size:
+        seam = _SEAM.search(text, start + 1, start + size)
+        end = seam.start() if seam else start + size
+        yield start, end
+        start = end
+    yield start, len(text)
+
+
+def _boundaries(text: str, base: int, lengths: NDArray[np.int64]) -> _Boundaries:
+    """Where tokens of these lengths in bytes begin, rounded down and up to characters.
+
+    Each of shape (tokens,); `base` is where `text` begins.
+    """
+    starts = np.cumsum(lengths) - lengths
+    if text.isascii():
+        starts += base
+        return starts, starts
+    utf8 = np.frombuffer(text.encode("utf-8"), dtype=np.uint8)
+    begins = (utf8 & _CONTINUATION_MASK) != _CONTINUATION
+    ceils = (np.cumsum(begins) - begins)[starts] + base
+    return ceils - ~begins[starts], ceils
+
+
+def _packed(parts: list[NDArray[np.int64]]) -> array[int]:
+    packed = array("q")
+    for part in parts:
+        packed.frombytes(part.tobytes())
+    return packed

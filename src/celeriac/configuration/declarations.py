@@ -1,0 +1,77 @@
+"""What a configuration file declares, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from celeriac.configuration.problems import suggestion
+from celeriac.embedding.models import EmbeddingModel
+from celeriac.errors import NotFound
+from celeriac.model import IndexSpec
+
+
+def entity_type_name(name: str) -> str:
+    """The spelling under which an entity type is kept: `car-parts` for `CAR_PARTS`."""
+    return name.lower().replace("_", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class EntityType:
+    """A declared source and the index that is kept equal to it."""
+
+    tenant: str
+    name: str
+    """In lower case and with dashes, however it was declared."""
+    source: Mapping[str, Any] = field(repr=False)
+    """Options of the source with their defaults, `kind` among them; they may hold secrets."""
+    spec: IndexSpec
+    schedule: str | None
+    """When it is reindexed: a cron expression of five fields, in UTC. None: on request only."""
+    removal_limit: float
+    """The share of the index that a sweep may remove without confirmation, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A name behind a credential, and what is visible to it."""
+
+    name: str
+    entity_types: Mapping[str, EntityType]
+    """By name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """All that is declared, and the embedding models there are."""
+
+    tenants: Mapping[str, Tenant]
+    """By name."""
+    models: Mapping[str, EmbeddingModel]
+    """Built-in and declared ones, by name."""
+    path: Path | None
+    """The file; None where there is none."""
+    variables: frozenset[str] = frozenset()
+    """Names of the environment variables that the file refers to."""
+
+    def entity_type(self, tenant: str, name: str) -> EntityType:
+        """The entity type of that name, in either spelling: `car-parts` or `CAR_PARTS`.
+
+        Raises:
+            NotFound: the message names other entity types of this tenant, and no other tenant.
+        """
+        if self.path is None:
+            raise NotFound(
+                "No entity types are declared: there is no configuration file; "
+                "declare them in one and name it in CELERIAC_CONFIG"
+            )
+        declared = self.tenants.get(tenant)
+        if declared is None:
+            raise NotFound(f"There is no tenant '{tenant}' in the configuration file")
+        entity_type = declared.entity_types.get(entity_type_name(name))
+        if entity_type is None:
+            hint = suggestion(entity_type_name(name), declared.entity_types)
+            raise NotFound(f"The tenant '{tenant}' has no entity type '{name}'; {hint}")
+        return entity_type

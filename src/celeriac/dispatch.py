@@ -1,0 +1,19 @@
+"""How jobs ask for work to be done: messages that carry ids, sent after the rows are written.
+
+A message may be lost or arrive twice; the rows say what is to be done, and `Jobs.recover` sends
+again what was lost.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Dispatcher(Protocol):
+    """Sends work to whoever runs it. Each method raises BrokerUnavailable when it cannot."""
+
+    def start_job(self, job_id: str) -> None: ...
+
+    def index_page(self, job_id: str, number: int, *, delay: float = 0) -> None: ...
+
+    def finish_job(self, job_id: str, *, delay: float = 0) -> None: ...

@@ -1,0 +1,1 @@
+"""Embedding models: described as data, loaded by the registry, computed by engines."""

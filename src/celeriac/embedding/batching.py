@@ -1,0 +1,98 @@
+"""Which texts are computed together; pure decisions on lengths."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from celeriac.embedding.base import Vectors
+from celeriac.errors import ModelError
+
+_log = logging.getLogger(__name__)
+
+
+def plan_batches(lengths: Mapping[int, int], token_budget: int) -> list[list[int]]:
+    """Cut rows into batches of rows x longest row <= `token_budget`, with little padding.
+
+    Args:
+        lengths: tokens of each row, by the row's number.
+        token_budget: padded tokens in a batch; a longer row makes a batch of its own.
+
+    Returns:
+        Row numbers, longest rows first, so that what does not fit in memory shows at once.
+    """
+    batches: list[list[int]] = []
+    room = 0
+    for row in sorted(lengths, key=lambda row: (-lengths[row], row)):
+        if room == 0:
+            batches.append([])
+            room = max(1, token_budget // max(1, lengths[row]))
+        batches[-1].append(row)
+        room -= 1
+    return batches
+
+
+def compute_halving(
+    rows: Sequence[int],
+    compute: Callable[[Sequence[int]], Vectors],
+    is_out_of_memory: Callable[[Exception], bool],
+) -> Iterator[tuple[Sequence[int], Vectors]]:
+    """Compute a batch; one that does not fit in memory is halved, down to single rows.
+
+    Yields:
+        Row numbers and their vectors, shape (len(rows), dimension); each row once.
+
+    Raises:
+        ModelError: a single row does not fit; names the row.
+    """
+    waiting = [rows]
+    while waiting:
+        part = waiting.pop()
+        try:
+            vectors = compute(part)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(part) == 1:
+                raise ModelError(
+                    f"text {part[0]} does not fit in memory even alone; "
+                    "use a device with more memory, or cut the text into shorter chunks"
+                ) from error
+            _log.warning(
+                "%d texts do not fit in memory together; computing half of them at a time",
+                len(part),
+                extra={"action": "halve_batch"},
+            )
+            middle = len(part) // 2
+            waiting += [part[middle:], part[:middle]]
+        else:
+            yield part, vectors
+
+
+def first_occurrences(texts: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Find identical texts.
+
+    Returns:
+        The position of each distinct text's first occurrence, ascending; and for each text, the
+        position of its first occurrence.
+    """
+    first: dict[str, int] = {}
+    source = [first.setdefault(text, position) for position, text in enumerate(texts)]
+    return list(first.values()), source
+
+
+def checked(vectors: Vectors, model_name: str) -> Vectors:
+    """Pass vectors on; a vector that is not finite must never reach an index.
+
+    Raises:
+        ModelError: names the first text whose vector holds NaN or infinity.
+    """
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if bad.size:
+        raise ModelError(
+            f"{model_name} gave a vector that is not finite for text {bad[0]}; "
+            "the model's files are damaged, or its dtype cannot hold its values (try float32)"
+        )
+    return vectors

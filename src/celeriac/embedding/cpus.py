@@ -1,0 +1,43 @@
+"""How many CPUs this process may use."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
+
+
+def available_cpus(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
+    """CPUs in the process's affinity, or fewer where a cgroup (v2) limits their time.
+
+    Args:
+        cgroups: where the cgroup file system is mounted.
+        membership: the file that names this process's cgroup.
+    """
+    limits = [_quota(folder / "cpu.max") for folder in _lineage(cgroups, membership)]
+    return max(1, min([len(os.sched_getaffinity(0)), *(limit for limit in limits if limit)]))
+
+
+def _lineage(cgroups: Path, membership: Path) -> list[Path]:
+    """The folders of this process's cgroup and those above it; a limit on any one binds."""
+    try:
+        lines = membership.read_text("utf-8").splitlines()
+    except OSError:
+        return []
+    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), None)
+    if own is None:
+        return []
+    folder = cgroups / own
+    return [folder, *(parent for parent in folder.parents if parent.is_relative_to(cgroups))]
+
+
+def _quota(path: Path) -> int | None:
+    """CPUs that `cpu.max` grants, rounded up; None without a limit."""
+    try:
+        quota, period = path.read_text("utf-8").split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else math.ceil(int(quota) / int(period))

@@ -1,0 +1,135 @@
+"""From a model's files to a network on a device, checked against the description."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from celeriac.embedding.compatibility import check_modules, check_network
+from celeriac.embedding.cpus import available_cpus
+from celeriac.embedding.files import find_folder
+from celeriac.embedding.models import EmbeddingModel
+from celeriac.embedding.tokenization import ModelTokenizer
+from celeriac.embedding.torch_engine import Network, TorchEmbedder
+from celeriac.errors import ConfigurationError, ModelError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+TOKEN_BUDGETS = {"cpu": 1024, "cuda": 32_768}
+"""Padded tokens in a batch. CPU: measured, more only leaves the caches; CUDA: fills the device."""
+
+DEVICES = ("auto", "cpu", "cuda")
+DTYPES = ("auto", "float32", "bfloat16", "int8")
+
+_log = logging.getLogger(__name__)
+
+
+def load_embedder(model: EmbeddingModel, *, device: str, dtype: str) -> TorchEmbedder:
+    """Load a model described with engine TORCH.
+
+    Args:
+        model: where its files are and how it is computed.
+        device: one of DEVICES; auto takes CUDA where there is a device.
+        dtype: one of DTYPES; auto is float32 on the CPU, bfloat16 on CUDA.
+
+    Raises:
+        ConfigurationError: device or dtype is unknown or not to be had here.
+        ModelError: torch is missing, or the files are missing or do not fit the description.
+    """
+    _require_torch(model)
+    chosen_device = _choose_device(device)
+    chosen_dtype = _choose_dtype(dtype, chosen_device)
+    folder = find_folder(model, weights=True)
+    check_modules(model, folder)
+    tokenizer = ModelTokenizer(model, folder)
+    _limit_threads()
+    module = _load_module(model, folder, chosen_dtype).to(chosen_device).eval()
+    check_network(model, module)
+    _log.info(
+        "%s loaded on %s as %s",
+        model.name, chosen_device, chosen_dtype,
+        extra={"action": "load_model", "model": model.name},
+    )  # fmt: skip
+    return TorchEmbedder(model, tokenizer, _network(module, chosen_device))
+
+
+def _network(module: PreTrainedModel, device: torch.device) -> Network:
+    pad_id = module.config.pad_token_id
+    return Network(module, device, 0 if pad_id is None else pad_id, TOKEN_BUDGETS[device.type])
+
+
+def _require_torch(model: EmbeddingModel) -> None:
+    try:
+        import torch  # noqa: F401
+        import transformers
+    except ImportError as error:
+        raise ModelError(
+            f"{model.name} is computed with torch and transformers, and {error.name} is missing; "
+            "run pip install 'celeriac[torch]', or use a remote model"
+        ) from error
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def _choose_device(device: str) -> torch.device:
+    import torch
+
+    if device not in DEVICES:
+        raise ConfigurationError(f"device is {device!r}; it must be one of {', '.join(DEVICES)}")
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise ConfigurationError(
+            "device is cuda, but torch sees no CUDA device here; check the driver and that torch "
+            "is a CUDA build, or set CELERIAC_DEVICE=cpu"
+        )
+    return torch.device("cuda" if available and device != "cpu" else "cpu")
+
+
+def _choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    import torch
+
+    if dtype not in DTYPES:
+        raise ConfigurationError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
+    if dtype == "int8":
+        raise ConfigurationError(
+            "dtype int8 is not available yet; set CELERIAC_DTYPE to auto, float32 or bfloat16"
+        )
+    if dtype == "auto":
+        dtype = "bfloat16" if device.type == "cuda" else "float32"
+    chosen: torch.dtype = getattr(torch, dtype)
+    return chosen
+
+
+def _limit_threads() -> None:
+    """Torch counts the machine's cores; a container may have been given fewer."""
+    import torch
+
+    torch.set_num_threads(min(torch.get_num_threads(), available_cpus()))
+
+
+def _load_module(model: EmbeddingModel, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    from transformers import AutoModel
+
+    try:
+        module, report = AutoModel.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        raise ModelError(f"{model.name}: cannot load {folder} ({error})") from error
+    # transformers fills what is missing with random numbers and only warns. No pooler is used.
+    absent = [key for key in report["missing_keys"] if not key.startswith("pooler.")]
+    if absent:
+        raise ModelError(
+            f"{model.name}: {len(absent)} weights are missing in {folder}, {sorted(absent)[0]} "
+            "among them; the files are incomplete or of another architecture"
+        )
+    module.config.use_cache = False  # a decoder would keep keys and values for tokens to come
+    return module

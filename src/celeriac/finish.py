@@ -1,0 +1,282 @@
+"""The end of a job: sweep what the source no longer lists, verify, switch, report.
+
+Runs once every page is committed, under a lease; interrupted, it is begun again. Only after it
+found that the store holds every listed entity's chunks, with the listed fingerprints, and nothing
+else, does the job succeed.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from celeriac.catalog.jobs import Job
+from celeriac.catalog.listings import IN_INDEX, Expected
+from celeriac.dispatch import Dispatcher
+from celeriac.errors import (
+    CeleriacError,
+    JobStopped,
+    RemovalRefused,
+    TransientError,
+    VerificationFailed,
+    WorkerStopping,
+)
+from celeriac.indexer import remove_entities
+from celeriac.jobs import RETRY_FOR, JobRunner
+from celeriac.leases import LEASE
+from celeriac.model import Outcome, Partition
+from celeriac.runtime import Runtime
+from celeriac.store.base import VOID, Marker
+
+logger = logging.getLogger(__name__)
+
+KEPT_GENERATIONS = 1
+"""Retired generations kept for a way back."""
+RETRY_DELAY = 5.0
+"""Seconds until a finish that failed for want of a service is tried again."""
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """The store's markers held against the listing."""
+
+    markers: int = 0
+    matching: int = 0
+    """Markers of listed entities with the listed fingerprint."""
+    points: int = 0
+    """Points that the markers which stay account for."""
+    gone: int = 0
+    """Markers of entities that the listing does not have."""
+    differing: list[Marker] = field(default_factory=list)
+    """Markers of listed entities with another fingerprint."""
+    suspect: list[Marker] = field(default_factory=list)
+    """Markers of entities that two pages dealt with."""
+
+
+class Finisher:
+    """Finishes jobs whose pages are all committed."""
+
+    def __init__(self, runtime: Runtime, dispatcher: Dispatcher, jobs: JobRunner) -> None:
+        self._runtime = runtime
+        self._catalog = runtime.catalog
+        self._dispatcher = dispatcher
+        self._jobs = jobs
+
+    def run(self, job_id: str) -> None:
+        """Finish the job, unless a page is open or another worker is at it."""
+        token = str(uuid.uuid4())
+        if not self._catalog.pages.all_done(job_id):
+            return
+        if not self._catalog.jobs.claim_finish(job_id, token, LEASE):
+            return
+
+        def renew() -> None:
+            if not self._catalog.jobs.claim_finish(job_id, token, LEASE):
+                raise JobStopped
+
+        def checkpoint() -> None:
+            if self._runtime.stopping.is_set():
+                raise WorkerStopping
+            renew()
+
+        with self._runtime.heartbeat.hold(renew):
+            self._attempt(job_id, token, checkpoint)
+
+    def _attempt(self, job_id: str, token: str, checkpoint: Callable[[], None]) -> None:
+        job = self._catalog.jobs.get(job_id)
+        if job is None:
+            return
+        try:
+            self._finish(job, checkpoint)
+        except JobStopped:
+            logger.warning("finish was stopped", extra={"action": "finish", "job": job_id})
+        except TransientError as error:
+            self._postpone(job, error)
+        except CeleriacError as error:
+            self._jobs.fail(job_id, str(error))
+        except Exception as error:
+            logger.exception("finish failed", extra={"action": "finish", "job": job_id})
+            self._jobs.fail(job_id, f"{type(error).__name__}: {error}")
+        finally:
+            self._catalog.jobs.release_finish(job_id, token)
+
+    def _postpone(self, job: Job, error: TransientError) -> None:
+        waited = self._catalog.pages.idle_for(job.id)
+        if waited > RETRY_FOR:
+            self._jobs.fail(job.id, f"Given up after {waited:.0f} s: {error}")
+            return
+        logger.warning(
+            "finish is tried again", extra={"action": "finish", "job": job.id, "error": str(error)}
+        )
+        self._dispatcher.finish_job(job.id, delay=error.retry_after or RETRY_DELAY)
+
+    def _finish(self, job: Job, checkpoint: Callable[[], None]) -> None:
+        if job.generation is None:
+            raise JobStopped
+        generation = self._catalog.indexes.generation(job.index_id, job.generation)
+        if self._run_again(job, self._catalog.listings.unclaimed_pages(job.id)):
+            return
+        found = self._compare(job, generation.partition, checkpoint)
+        if found.gone and self._list_again(job):
+            return
+        if self._run_again(job, self._pages_to_mend(job, generation.partition, found)):
+            return
+        self._sweep(job, generation.partition, found, checkpoint)
+        self._verify(job, generation.partition, found, checkpoint)
+        checkpoint()
+        self._catalog.indexes.switch(job.index_id, generation.number, job.id)
+        self._jobs.succeed(job.id)
+        self._drop_superseded(job.index_id)
+
+    def _run_again(self, job: Job, numbers: list[int]) -> bool:
+        if not numbers:
+            return False
+        self._catalog.pages.reopen(job.id, numbers)
+        for number in numbers:
+            self._dispatcher.index_page(job.id, number)
+        return True
+
+    def _list_again(self, job: Job) -> bool:
+        """Where a listing can skip an entity, what it missed is gone only if a second complete
+        listing misses it too."""
+        entity_type = self._runtime.entity_type(job.tenant, job.entity_type)
+        if self._runtime.source(entity_type).stable_listing:
+            return False
+        number = self._catalog.pages.begin_second_round(job.id)
+        if number is None:
+            return False
+        self._dispatcher.index_page(job.id, number)
+        return True
+
+    def _compare(
+        self, job: Job, partition: Partition, checkpoint: Callable[[], None]
+    ) -> _Comparison:
+        contested = set(self._catalog.listings.contested(job.id))
+        found = _Comparison()
+        for markers, expected in self._scan(job, partition, checkpoint):
+            for marker, entity in zip(markers, expected, strict=True):
+                _compare_one(found, marker, entity)
+                if uuid.UUID(marker.point_id) in contested:
+                    found.suspect.append(marker)
+        return found
+
+    def _scan(
+        self, job: Job, partition: Partition, checkpoint: Callable[[], None]
+    ) -> Iterator[tuple[list[Marker], list[Expected | None]]]:
+        for markers in self._runtime.store.scan_markers(partition):
+            checkpoint()
+            keys = [uuid.UUID(marker.point_id) for marker in markers]
+            expected = self._catalog.listings.expected(job.id, keys)
+            yield markers, [expected.get(key) for key in keys]
+
+    def _pages_to_mend(self, job: Job, partition: Partition, found: _Comparison) -> list[int]:
+        """Pages of entities that are not in the store as they were listed."""
+        broken = found.differing + [
+            marker for marker in found.suspect if not self._is_whole(partition, marker)
+        ]
+        if not broken:
+            return []
+        self._runtime.store.void(
+            partition, {marker.entity_id: marker.chunk_count for marker in broken}
+        )
+        return self._catalog.listings.pages_of(
+            job.id, [uuid.UUID(marker.point_id) for marker in broken]
+        )
+
+    def _is_whole(self, partition: Partition, marker: Marker) -> bool:
+        ids = [(marker.entity_id, number) for number in range(marker.chunk_count)]
+        chunks = self._runtime.store.chunks(partition, ids)
+        return len(chunks) == marker.chunk_count and all(
+            chunk.fingerprint == marker.fingerprint for chunk in chunks
+        )
+
+    def _sweep(
+        self, job: Job, partition: Partition, found: _Comparison, checkpoint: Callable[[], None]
+    ) -> None:
+        """Remove the entities that the listing does not have."""
+        if not found.gone:
+            return
+        self._refuse_mass_removal(job, found)
+        for markers, expected in self._scan(job, partition, checkpoint):
+            gone = [
+                marker
+                for marker, entity in zip(markers, expected, strict=True)
+                if not _stays(marker, entity)
+            ]
+            if gone:
+                remove_entities(self._runtime.store, partition, gone)
+                self._catalog.jobs.add_removed(job.id, len(gone))
+
+    def _refuse_mass_removal(self, job: Job, found: _Comparison) -> None:
+        declared = self._runtime.entity_type(job.tenant, job.entity_type).removal_limit
+        limit = declared if job.removal_limit is None else job.removal_limit
+        if found.gone > limit * found.markers:
+            raise RemovalRefused(
+                f"The source no longer lists {found.gone} of the {found.markers} indexed entities, "
+                f"more than the {limit:.0%} that one job may remove. Nothing was removed. If that "
+                f"is right, confirm it: POST /jobs/{job.id}/confirm-removal."
+            )
+
+    def _verify(
+        self, job: Job, partition: Partition, found: _Comparison, checkpoint: Callable[[], None]
+    ) -> None:
+        """Hold the store against the listing: every entity, and not a point more."""
+        listed = self._catalog.listings.count_in_index(job.id)
+        if found.matching != listed:
+            raise VerificationFailed(
+                f"{listed} entities were written, {found.matching} of them are in the index. "
+                "Something else removes points from the collection; reindex once it is stopped."
+            )
+        if self._runtime.store.count(partition) == found.points:
+            return
+        self._remove_orphans(partition, checkpoint)
+        counted = self._runtime.store.count(partition)
+        if counted != found.points:
+            raise VerificationFailed(
+                f"The index has {counted} chunks where the source gives {found.points}; reindex."
+            )
+
+    def _remove_orphans(self, partition: Partition, checkpoint: Callable[[], None]) -> None:
+        """Delete chunks that no marker accounts for: what a crash left of a first writing."""
+        store = self._runtime.store
+        for chunks in store.scan(partition):
+            checkpoint()
+            markers = store.markers(partition, list({chunk.entity_id for chunk in chunks}))
+            orphans = [
+                (chunk.entity_id, chunk.chunk)
+                for chunk in chunks
+                if chunk.entity_id not in markers
+                or chunk.chunk >= markers[chunk.entity_id].chunk_count
+            ]
+            if orphans:
+                store.delete_chunks(partition, orphans)
+
+    def _drop_superseded(self, index_id: str) -> None:
+        for generation in self._catalog.indexes.superseded(index_id, keep=KEPT_GENERATIONS):
+            self._runtime.store.delete_partition(generation.partition)
+            self._catalog.indexes.mark_dropped(generation)
+
+
+def _compare_one(found: _Comparison, marker: Marker, entity: Expected | None) -> None:
+    found.markers += 1
+    if entity is None or not _stays(marker, entity):
+        found.gone += 1
+        return
+    found.points += marker.chunk_count
+    if entity.outcome in IN_INDEX:
+        if entity.fingerprint == marker.fingerprint:
+            found.matching += 1
+        else:
+            found.differing.append(marker)
+
+
+def _stays(marker: Marker, entity: Expected | None) -> bool:
+    """Whether the entity belongs in the index. One that failed stays as it was before, unless
+    that was half written."""
+    if entity is None:
+        return False
+    if entity.outcome == Outcome.FAILED:
+        return marker.fingerprint != VOID
+    return entity.outcome in IN_INDEX

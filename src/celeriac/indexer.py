@@ -1,0 +1,274 @@
+"""One page of entities through the whole pipeline. Read this first.
+
+    render -> fingerprint -> ask the store which changed -> chunk -> embed -> write
+
+An entity's chunk 0 is its *marker*: it carries the fingerprint of everything that shapes the
+entity's points, and it is written last. So a marker with the right fingerprint means that every
+chunk is there, and whatever is interrupted is done again. A replacement voids the marker before
+it touches another chunk; it puts the new chunks in place before it deletes those left over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from celeriac.chunking import Chunker, SplitText
+from celeriac.embedding.base import Vectors
+from celeriac.errors import EmptyText, EntityError, ModelError
+from celeriac.model import (
+    Counters,
+    Entity,
+    Outcome,
+    Partition,
+    RenderedEntity,
+    digest_of,
+)
+from celeriac.rendering import Renderer
+from celeriac.store.base import VOID, Marker, Point, VectorStore
+from celeriac.tally import PageResult, Tally
+
+GROUP_CHUNKS = 128
+"""Chunks embedded and written in one go; bounds memory and the time between two checkpoints."""
+
+Vector = NDArray[np.float32]
+Embed = Callable[[Sequence[str]], Vectors]
+"""Embeds passages; shape (len(texts), dimension). Called only when there is something to embed."""
+Checkpoint = Callable[[Counters], None]
+"""Called before each batch and each write with what the page counted so far; raises JobStopped,
+LeaseLost or WorkerStopping when this page is no longer ours to write."""
+
+
+@dataclass(slots=True)
+class _Changed:
+    """An entity on its way into the store."""
+
+    rendered: RenderedEntity
+    fingerprint: str
+    split: SplitText
+    marker: Marker | None
+    digests: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.digests = tuple(digest_of(chunk.text) for chunk in self.split.chunks)
+
+    @property
+    def id(self) -> str:
+        return self.rendered.id
+
+    @property
+    def extent(self) -> int:
+        """How many chunk ids may exist while the entity is rewritten."""
+        return max(len(self.split.chunks), self.marker.chunk_count if self.marker else 0)
+
+
+class Indexer:
+    """Brings entities of one index's generation into the store. Safe to call from threads."""
+
+    def __init__(
+        self,
+        *,
+        partition: Partition,
+        identity: Mapping[str, str],
+        renderer: Renderer,
+        chunker: Chunker,
+        embed: Embed,
+        store: VectorStore,
+    ) -> None:
+        """`identity` is what each point's metadata says of the index: tenant and entity_type."""
+        self._partition = partition
+        self._identity = identity
+        self._renderer = renderer
+        self._chunker = chunker
+        self._embed_texts = embed
+        self._store = store
+
+    def index(self, entities: Sequence[Entity], checkpoint: Checkpoint) -> PageResult:
+        """Make the store hold exactly these entities' present chunks.
+
+        An entity that cannot be indexed is reported and does not stop the others; what the store
+        held of it before stays, unless the entity has no text now.
+
+        Raises:
+            TransientError: a service failed; the page can be run again, whatever was written.
+            JobStopped: from `checkpoint`.
+        """
+        tally = Tally()
+        rendered = self._render(entities, tally)
+        markers = self._store.markers(self._partition, [one.id for one, _ in rendered])
+        changed = self._sort_out(rendered, markers, tally)
+        for group in _groups(changed):
+            self._replace(group, checkpoint, tally)
+        return tally.result(self._partition)
+
+    def _render(self, entities: Sequence[Entity], tally: Tally) -> list[tuple[RenderedEntity, str]]:
+        rendered = []
+        for entity in entities:
+            try:
+                one = self._renderer.render(entity)
+            except EntityError as error:
+                tally.fail(entity.id, error)
+            else:
+                rendered.append((one, self._renderer.fingerprint(one)))
+        return rendered
+
+    def _sort_out(
+        self,
+        rendered: Sequence[tuple[RenderedEntity, str]],
+        markers: Mapping[str, Marker],
+        tally: Tally,
+    ) -> list[_Changed]:
+        """Count the unchanged, take the empty ones out of the index, cut the changed ones."""
+        changed = []
+        for one, fingerprint in rendered:
+            marker = markers.get(one.id)
+            if marker is not None and marker.fingerprint == fingerprint:
+                tally.unchanged(one.id, fingerprint, marker.chunk_count)
+            elif not one.text.strip():
+                self._empty(one.id, marker, tally)
+            else:
+                changed.append((one, fingerprint, marker))
+        splits = self._chunker.split_many([one.text for one, _, _ in changed])
+        return [
+            _Changed(one, fingerprint, split, marker)
+            for (one, fingerprint, marker), split in zip(changed, splits, strict=True)
+        ]
+
+    def _empty(self, entity_id: str, marker: Marker | None, tally: Tally) -> None:
+        self._remove(marker)
+        tally.fail(entity_id, EmptyText(), Outcome.EMPTY)
+
+    def _replace(self, group: list[_Changed], checkpoint: Checkpoint, tally: Tally) -> None:
+        checkpoint(tally.counters)
+        vectors = self._stored_vectors(group)
+        group = self._embed(group, vectors, tally)
+        checkpoint(tally.counters)
+        self._write(group, vectors)
+        for one in group:
+            tally.indexed(one.id, one.fingerprint, one.split)
+
+    def _stored_vectors(self, group: Sequence[_Changed]) -> dict[str, Vector]:
+        """Vectors of the chunks these entities have already, by digest of their text."""
+        held = [
+            (one.id, number)
+            for one in group
+            if one.marker is not None
+            for number in range(one.marker.chunk_count)
+        ]
+        if not held:
+            return {}
+        chunks = self._store.chunks(self._partition, held, with_vectors=True)
+        return {chunk.digest: chunk.vector for chunk in chunks if chunk.vector is not None}
+
+    def _embed(
+        self, group: list[_Changed], vectors: dict[str, Vector], tally: Tally
+    ) -> list[_Changed]:
+        """Add the missing vectors to `vectors`; returns the entities that have all of theirs."""
+        texts: dict[str, str] = {}
+        for one in group:
+            for digest, chunk in zip(one.digests, one.split.chunks, strict=True):
+                if digest not in vectors:
+                    texts[digest] = chunk.text
+        poison: dict[str, ModelError] = {}
+        for digests, computed in self._embed_isolating(list(texts.items()), poison):
+            vectors.update(zip(digests, computed, strict=True))
+        tally.embedded(len(texts) - len(poison))
+        if not poison:
+            return group
+        sound = []
+        for one in group:
+            error = next((poison[digest] for digest in one.digests if digest in poison), None)
+            if error is None:
+                sound.append(one)
+            else:
+                self._give_up(one, error, tally)
+        return sound
+
+    def _embed_isolating(
+        self, texts: list[tuple[str, str]], poison: dict[str, ModelError]
+    ) -> Iterator[tuple[list[str], Vector]]:
+        """Embed, halving on failure until the texts that the model cannot embed stand alone."""
+        if not texts:
+            return
+        try:
+            computed = self._embed_texts([text for _, text in texts])
+            _require_finite(computed)
+        except ModelError as error:
+            if len(texts) == 1:
+                poison[texts[0][0]] = error
+                return
+            middle = len(texts) // 2
+            yield from self._embed_isolating(texts[:middle], poison)
+            yield from self._embed_isolating(texts[middle:], poison)
+        else:
+            yield [digest for digest, _ in texts], computed
+
+    def _write(self, group: Sequence[_Changed], vectors: Mapping[str, Vector]) -> None:
+        replaced = {one.id: one.extent for one in group if one.marker is not None}
+        if replaced:
+            self._store.void(self._partition, replaced)
+        points = [point for one in group for point in self._points(one, vectors)]
+        self._store.upsert(self._partition, [point for point in points if point.chunk > 0])
+        leftover = [
+            (one.id, number) for one in group for number in range(len(one.split.chunks), one.extent)
+        ]
+        if leftover:
+            self._store.delete_chunks(self._partition, leftover)
+        self._store.upsert(self._partition, [point for point in points if point.chunk == 0])
+
+    def _points(self, one: _Changed, vectors: Mapping[str, Vector]) -> Iterator[Point]:
+        metadata = {**one.rendered.metadata, **self._identity}
+        for digest, chunk in zip(one.digests, one.split.chunks, strict=True):
+            yield Point(
+                entity_id=one.id,
+                chunk=chunk.number,
+                chunk_count=len(one.split.chunks),
+                text=chunk.text,
+                fingerprint=one.fingerprint,
+                digest=digest,
+                vector=vectors[digest],
+                metadata=metadata,
+            )
+
+    def _give_up(self, one: _Changed, error: Exception, tally: Tally) -> None:
+        # A voided marker is what a crash left of a replacement: half an entity is worse than none.
+        if one.marker is not None and one.marker.fingerprint == VOID:
+            self._remove(one.marker)
+        tally.fail(one.id, error)
+
+    def _remove(self, marker: Marker | None) -> None:
+        if marker is not None:
+            remove_entities(self._store, self._partition, [marker])
+
+
+def remove_entities(store: VectorStore, partition: Partition, markers: Iterable[Marker]) -> None:
+    """Delete entities, their markers last, so that an interrupted removal is found again."""
+    markers = list(markers)
+    rest = [
+        (marker.entity_id, number) for marker in markers for number in range(1, marker.chunk_count)
+    ]
+    if rest:
+        store.void(partition, {marker.entity_id: marker.chunk_count for marker in markers})
+        store.delete_chunks(partition, rest)
+    store.delete_chunks(partition, [(marker.entity_id, 0) for marker in markers])
+
+
+def _require_finite(vectors: Vector) -> None:
+    if not np.isfinite(vectors).all():
+        raise ModelError("The model gives a vector that is not finite for this text.")
+
+
+def _groups(changed: Sequence[_Changed]) -> Iterator[list[_Changed]]:
+    group: list[_Changed] = []
+    size = 0
+    for one in changed:
+        if group and size + len(one.split.chunks) > GROUP_CHUNKS:
+            yield group
+            group, size = [], 0
+        group.append(one)
+        size += len(one.split.chunks)
+    if group:
+        yield group

@@ -1,0 +1,236 @@
+"""The nouns of celeriac: frozen dataclasses without I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import IntEnum, StrEnum
+from typing import Any
+
+Scalar = str | int | float | bool
+MetadataValue = Scalar | list[Scalar]
+
+MIN_CHUNK_SIZE = 100
+
+
+class SplittingMethod(StrEnum):
+    """How a text is cut."""
+
+    TOKEN = "TOKEN"
+    """Windows of exactly chunk_size tokens."""
+    SENTENCE = "SENTENCE"
+    """At the best boundary below chunk_size tokens: paragraph, sentence, word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Splitting:
+    """How texts are cut into chunks; sizes are tiktoken tokens of `encoding`."""
+
+    method: SplittingMethod = SplittingMethod.SENTENCE
+    chunk_size: int = 256
+    chunk_overlap: int = 0
+    encoding: str = "cl100k_base"
+
+    def __post_init__(self) -> None:
+        if self.chunk_size < MIN_CHUNK_SIZE:
+            raise ValueError(f"chunk_size is {self.chunk_size}; it must be at least 100")
+        if not 0 <= self.chunk_overlap < self.chunk_size:
+            raise ValueError(
+                f"chunk_overlap is {self.chunk_overlap}; "
+                f"it must be at least 0 and below chunk_size ({self.chunk_size})"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TextField:
+    """One field of an entity that is embedded; `alias` stands before its value."""
+
+    path: str
+    """Dotted path in the entity, such as `mixins.care.en`."""
+    alias: str | None = None
+
+
+class FilterType(StrEnum):
+    """Types of filterable fields; the names are those of the `filter-metadata` contract."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    FLOAT = "float"
+    BOOLEAN = "boolean"
+    DATETIME = "datetime"
+    DATE = "date"
+    TIME = "time"
+    DICTIONARY = "dictionary"
+    LIST = "list"
+    OBJECT = "object"
+
+
+@dataclass(frozen=True, slots=True)
+class FilterField:
+    """One field of an entity kept beside its chunks for filtering, under `key`."""
+
+    key: str
+    type: FilterType = FilterType.STRING
+    path: str = ""
+    """Dotted path in the entity; the key where empty."""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSpec:
+    """Everything that shapes an index's vectors and payloads.
+
+    Two specs with one digest give the same points for the same entities; a change of the digest
+    calls for a new generation.
+    """
+
+    model: str
+    """Key of the embedding model in the registry."""
+    model_digest: str
+    """Digest of the model's description: revision, pooling, prefixes, length, normalization."""
+    dimension: int
+    splitting: Splitting
+    text_fields: tuple[TextField, ...]
+    filter_fields: tuple[FilterField, ...] = ()
+    own_collection: bool = False
+
+    @property
+    def digest(self) -> str:
+        return digest_of(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """What a source lists: an id and its fields as they came."""
+
+    id: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EntityFailure:
+    """Why one entity was not indexed."""
+
+    entity_id: str | None
+    """None where the entity has no id; the message then says where it stands."""
+    error_class: str
+    message: str
+    retryable: bool = False
+
+    @classmethod
+    def of(cls, entity_id: str | None, error: Exception) -> EntityFailure:
+        return cls(
+            entity_id, type(error).__name__, str(error), bool(getattr(error, "retryable", False))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a source's listing."""
+
+    entities: tuple[Entity, ...]
+    next_cursor: str | None
+    """Where the listing goes on; None when this page is the last."""
+    failures: tuple[EntityFailure, ...] = ()
+    """Listed, but not to be had as entities: no id, not readable."""
+    bytes_read: int = 0
+    total: int | None = None
+    """Entities in the whole listing, where the source says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedEntity:
+    """An entity as text and filterable metadata."""
+
+    id: str
+    text: str
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A stretch of an entity's text: `text[start:end]` of the rendered text, in characters."""
+
+    number: int
+    """0-based, in the order of the text."""
+    text: str
+    tokens: int
+    """Length in tiktoken tokens."""
+    start: int
+    end: int
+
+
+class Outcome(IntEnum):
+    """What became of a listed entity."""
+
+    UNCHANGED = 1
+    INDEXED = 2
+    FAILED = 3
+    EMPTY = 4
+    """It has no text; it counts as failed and has no points."""
+    REPEATED = 5
+    """An earlier page listed it too and deals with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedEntity:
+    """An entity of a page and what became of it."""
+
+    key: uuid.UUID
+    """The id of its marker's point."""
+    outcome: Outcome
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What a job, or one page of it, did. Entities are counted once each."""
+
+    listed: int = 0
+    unchanged: int = 0
+    indexed: int = 0
+    failed: int = 0
+    removed: int = 0
+    chunks: int = 0
+    """Chunks of the listed entities, whether new or found unchanged."""
+    embedded: int = 0
+    """Chunks sent through the model."""
+    tokens: int = 0
+    """tiktoken tokens of the texts that were cut."""
+    bytes: int = 0
+    """Bytes read from the source."""
+    split_for_model: int = 0
+    """Chunks cut again because the model could not have read them whole."""
+
+    def __add__(self, other: Counters) -> Counters:
+        return Counters(*(getattr(self, name) + getattr(other, name) for name in COUNTERS))
+
+
+COUNTERS = tuple(field.name for field in fields(Counters))
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One generation of one index, and the collection that holds it."""
+
+    collection: str
+    index_id: str
+    generation: int
+
+    @property
+    def key(self) -> str:
+        """The value of the payload key `partition`."""
+        return f"{self.index_id}:{self.generation}"
+
+    def point_id(self, entity_id: str, chunk: int) -> str:
+        """The deterministic id of one chunk's point: uuid5(index, generation, entity, chunk)."""
+        return str(uuid.uuid5(uuid.UUID(self.index_id), f"{self.generation}/{chunk}/{entity_id}"))
+
+
+def digest_of(value: Any) -> str:
+    """128 bits of SHA-256 over the canonical JSON of `value`, in hexadecimal."""
+    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:32]

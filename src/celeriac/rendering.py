@@ -1,0 +1,193 @@
+"""Entity to text and filterable metadata."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from celeriac.errors import EntityError, NotText
+from celeriac.model import (
+    Entity,
+    FilterField,
+    FilterType,
+    IndexSpec,
+    MetadataValue,
+    RenderedEntity,
+    TextField,
+    digest_of,
+)
+
+MAX_CONTROL_SHARE = 0.05
+"""Above this share of control characters a string is binary data, not text."""
+
+
+class Renderer:
+    """Renders the entities of one index. Pure; safe to call from several threads."""
+
+    def __init__(self, spec: IndexSpec) -> None:
+        self._spec = spec
+        self._spec_digest = spec.digest
+
+    def render(self, entity: Entity) -> RenderedEntity:
+        """The entity's text, a line a value, and its filter fields under their keys.
+
+        A text may be empty: the entity then has nothing to embed.
+
+        Raises:
+            NotText: a text field holds bytes, a structure, or a string that is not text.
+            EntityError: a filter field holds a value of another type than was declared.
+        """
+        lines = [line for field in self._spec.text_fields for line in _lines(field, entity.fields)]
+        metadata: dict[str, MetadataValue] = {}
+        for field in self._spec.filter_fields:
+            value = value_at(entity.fields, field.path or field.key)
+            if value is not None:
+                metadata[field.key] = _filter_value(field, value)
+        return RenderedEntity(entity.id, "\n".join(lines), metadata)
+
+    def fingerprint(self, rendered: RenderedEntity) -> str:
+        """Digest of everything that shapes the entity's points."""
+        return digest_of([self._spec_digest, rendered.text, dict(rendered.metadata)])
+
+
+def value_at(fields: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path, None where there is none; a literal dotted key comes first."""
+    if path in fields:
+        return fields[path]
+    value: Any = fields
+    for name in path.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return None
+        value = value[name]
+    return value
+
+
+def _lines(field: TextField, fields: Mapping[str, Any]) -> Iterator[str]:
+    values = [text for text in _texts(field.path, value_at(fields, field.path)) if text.strip()]
+    if field.alias and values:
+        yield f"{field.alias}: " + "\n".join(values)
+    else:
+        yield from values
+
+
+def _texts(path: str, value: Any) -> Iterator[str]:
+    """The strings of a value: itself, a list's items, or a localized map's values by language."""
+    match value:
+        case None:
+            return
+        case str():
+            yield _checked(path, value)
+        case bool():
+            yield "true" if value else "false"
+        case int() | float() | Decimal() | dt.date() | dt.time():
+            yield str(value)
+        case Mapping():
+            for key in sorted(value, key=str):
+                yield from _texts(f"{path}.{key}", value[key])
+        case list() | tuple():
+            for position, item in enumerate(value):
+                yield from _texts(f"{path}[{position}]", item)
+        case _:
+            raise NotText(f"Field {path!r} holds {type(value).__name__}, which is not text.")
+
+
+def _checked(path: str, text: str) -> str:
+    if "\0" in text:
+        raise NotText(f"Field {path!r} holds a NUL character; it is binary data, not text.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise NotText(
+            f"Field {path!r} holds half a character (a lone surrogate) at position {error.start}; "
+            "mend its encoding at the source."
+        ) from None
+    controls = sum(1 for char in text if char < " " and char not in "\t\n\r\f\v")
+    if controls > MAX_CONTROL_SHARE * len(text):
+        raise NotText(f"Field {path!r} holds {controls} control characters; it is not text.")
+    return text
+
+
+def _filter_value(field: FilterField, value: Any) -> MetadataValue:
+    try:
+        return _CONVERSIONS[field.type](value)
+    except (TypeError, ValueError, OverflowError):
+        raise EntityError(
+            f"Filter field {field.key!r} is declared as {field.type} but holds "
+            f"{type(value).__name__} {str(value)[:80]!r}."
+        ) from None
+
+
+def _string(value: Any) -> str:
+    if isinstance(value, Mapping | list | tuple | bytes):
+        raise TypeError
+    return _checked("", str(value))
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise TypeError
+    return int(value)
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    try:
+        return {"true": True, "false": False}[str(value).strip().lower()]
+    except KeyError:
+        raise ValueError from None
+
+
+def _datetime(value: Any) -> str:
+    moment = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(str(value))
+    return moment.isoformat()
+
+
+def _date(value: Any) -> str:
+    if isinstance(value, dt.datetime):
+        return value.date().isoformat()
+    day = value if isinstance(value, dt.date) else dt.date.fromisoformat(str(value))
+    return day.isoformat()
+
+
+def _time(value: Any) -> str:
+    moment = value if isinstance(value, dt.time) else dt.time.fromisoformat(str(value))
+    return moment.isoformat()
+
+
+def _list(value: Any) -> MetadataValue:
+    if not isinstance(value, list | tuple):
+        raise TypeError
+    return [item if isinstance(item, bool | int | float) else _string(item) for item in value]
+
+
+def _structure(value: Any) -> MetadataValue:
+    if not isinstance(value, Mapping):
+        raise TypeError
+    return [f"{key}={_string(item)}" for key, item in sorted(value.items())]
+
+
+_CONVERSIONS: Mapping[FilterType, Callable[[Any], MetadataValue]] = {
+    FilterType.STRING: _string,
+    FilterType.INTEGER: _integer,
+    FilterType.FLOAT: _float,
+    FilterType.BOOLEAN: _boolean,
+    FilterType.DATETIME: _datetime,
+    FilterType.DATE: _date,
+    FilterType.TIME: _time,
+    FilterType.LIST: _list,
+    FilterType.DICTIONARY: _structure,
+    FilterType.OBJECT: _structure,
+}

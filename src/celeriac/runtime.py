@@ -1,0 +1,174 @@
+"""What a process holds to do the work: connections, sources, models, each opened when needed."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from celeriac.catalog import Catalog
+from celeriac.catalog.indexes import Generation
+from celeriac.chunking import Chunker
+from celeriac.configuration import EntityType
+from celeriac.embedding import registry
+from celeriac.embedding.base import Embedder, TokenCounter
+from celeriac.errors import ConfigurationError
+from celeriac.indexer import Indexer
+from celeriac.leases import Heartbeat
+from celeriac.progress import Progress
+from celeriac.rendering import Renderer
+from celeriac.settings import Settings
+from celeriac.sources.base import Source
+from celeriac.sources.registry import build_source
+from celeriac.store import open_store
+from celeriac.store.base import VectorStore
+
+REDIS_TIMEOUT = 3.0
+"""Seconds until an answer of Redis is given up."""
+
+Value = TypeVar("Value")
+
+
+class Runtime:
+    """Opened lazily, shared by a process's threads, closed once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.heartbeat = Heartbeat()
+        self.stopping = threading.Event()
+        """Set when the process is asked to end: pages in hand are given back at their next
+        checkpoint."""
+        self._locks: defaultdict[Hashable, threading.RLock] = defaultdict(threading.RLock)
+        self._opened: dict[Hashable, object] = {}
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog, its schema brought up to date on first use."""
+        return self._once("catalog", self._open_catalog)
+
+    def _open_catalog(self) -> Catalog:
+        catalog = Catalog(required("CELERIAC_DATABASE_URL", self.settings.database_url))
+        catalog.migrate()
+        return catalog
+
+    @property
+    def redis(self) -> Redis:
+        return self._once(
+            "redis", lambda: connect_redis(required("CELERIAC_REDIS_URL", self.settings.redis_url))
+        )
+
+    @property
+    def progress(self) -> Progress:
+        return self._once("progress", lambda: Progress(self.redis))
+
+    @property
+    def store(self) -> VectorStore:
+        settings = self.settings
+        return self._once(
+            "store",
+            lambda: open_store(
+                settings.qdrant_url, settings.home / "qdrant", settings.qdrant_api_key
+            ),
+        )
+
+    def entity_type(self, tenant: str, name: str) -> EntityType:
+        """The declaration of an entity type; raises NotFound."""
+        return self.settings.configuration.entity_type(tenant, name)
+
+    def source(self, entity_type: EntityType) -> Source:
+        key = ("source", entity_type.tenant, entity_type.name)
+        return self._once(key, lambda: build_source(entity_type.source))
+
+    def embedder(self, model: str) -> Embedder:
+        """The embedding model of that name, loaded once a process."""
+        settings = self.settings
+        return self._once(
+            ("embedder", model),
+            lambda: registry.load(
+                settings.configuration.models[model],
+                device=settings.device,
+                dtype=settings.dtype,
+                environ=settings.environ,
+            ),
+        )
+
+    def counter(self, model: str) -> TokenCounter:
+        """The model's own tokenizer, without the model."""
+        settings = self.settings
+        return self._once(
+            ("counter", model),
+            lambda: registry.counter(settings.configuration.models[model], settings.environ),
+        )
+
+    def indexer(self, entity_type: EntityType, generation: Generation) -> Indexer:
+        key = ("indexer", generation.index_id, generation.number)
+        return self._once(key, lambda: self._indexer(entity_type, generation))
+
+    def _indexer(self, entity_type: EntityType, generation: Generation) -> Indexer:
+        spec = entity_type.spec
+        return Indexer(
+            partition=generation.partition,
+            identity={"tenant": entity_type.tenant, "entity_type": entity_type.name},
+            renderer=Renderer(spec),
+            chunker=Chunker(spec.splitting, self.counter(spec.model)),
+            # A reindex that finds nothing changed never loads the model.
+            embed=lambda texts: self.embedder(spec.model).embed(texts),
+            store=self.store,
+        )
+
+    def preset(
+        self,
+        *,
+        store: VectorStore | None = None,
+        source: tuple[EntityType, Source] | None = None,
+    ) -> None:
+        """Have the runtime use these instead of opening its own; it closes them all the same."""
+        if store is not None:
+            self._opened["store"] = store
+        if source is not None:
+            declared, opened = source
+            self._opened["source", declared.tenant, declared.name] = opened
+
+    def close(self) -> None:
+        """Close whatever was opened."""
+        self.stopping.set()
+        self.heartbeat.close()
+        opened, self._opened = self._opened, {}
+        for value in reversed(list(opened.values())):
+            close = getattr(value, "close", None)
+            if close is not None:
+                close()
+
+    def _once(self, key: Hashable, build: Callable[[], Value]) -> Value:
+        # A lock for each key: loading a model must not hold up who asks for the catalog.
+        if key not in self._opened:
+            with self._locks[key]:
+                if key not in self._opened:
+                    self._opened[key] = build()
+        return self._opened[key]  # type: ignore[return-value]
+
+
+def connect_redis(url: str) -> Redis:
+    """A client that gives up within seconds instead of hanging."""
+    return Redis.from_url(
+        url,
+        socket_timeout=REDIS_TIMEOUT,
+        socket_connect_timeout=REDIS_TIMEOUT,
+        socket_keepalive=True,
+        health_check_interval=10,
+        retry=Retry(NoBackoff(), 1),
+    )
+
+
+def required(variable: str, value: str | None) -> str:
+    """The value of a setting that only standalone mode can do without."""
+    if not value:
+        raise ConfigurationError(
+            f"{variable} is not set; it is needed everywhere but in standalone mode (make up)."
+        )
+    return value

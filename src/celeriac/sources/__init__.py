@@ -1,0 +1,1 @@
+"""Where entities come from: one module a kind, found by name in `registry`."""

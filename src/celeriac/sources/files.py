@@ -1,0 +1,241 @@
+"""The kind `files`: tables of records, and folders of documents, on disk or in an object store."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from threading import Lock
+from types import MappingProxyType
+from typing import Any
+
+from marshmallow import ValidationError, fields
+from marshmallow.validate import Length, OneOf, Range
+
+from celeriac.documents import media_type_of
+from celeriac.errors import SourceError
+from celeriac.model import Page
+from celeriac.sources.delimited import DelimitedReader
+from celeriac.sources.folder import fail_document, list_document
+from celeriac.sources.jsonl import JsonlReader
+from celeriac.sources.listing import PageBuilder
+from celeriac.sources.options import SourceOptions, page_size
+from celeriac.sources.parquet import ParquetReader
+from celeriac.sources.positions import Position
+from celeriac.sources.resting import OpenFile, RestingFiles
+from celeriac.sources.storage import Storage, StoredFile
+from celeriac.sources.tables import OpenReader, OpenTable, TableFormat
+
+AUTO = "auto"
+DOCUMENTS = "documents"
+PAGE_BYTES = 8 << 20
+"""A page ends once it has read this much, so that it stays seconds of work."""
+LISTING_SECONDS = 30.0
+"""How long a listing of the files may be used for further pages, at least."""
+LISTING_SHARE = 20
+"""It may be used this many times as long as it took."""
+
+MAX_RESTING = 4
+"""Files kept open between pages."""
+
+_READERS: Mapping[str, OpenReader] = MappingProxyType(
+    {"jsonl": JsonlReader, "csv": DelimitedReader, "parquet": ParquetReader}
+)
+_FORMATS = MappingProxyType(
+    {
+        ".jsonl": "jsonl",
+        ".ndjson": "jsonl",
+        ".csv": "csv",
+        ".tsv": "csv",
+        ".parquet": "parquet",
+        ".pq": "parquet",
+    }
+)
+
+
+def _check_encoding(encoding: str) -> None:
+    try:
+        same = '{"a": 1,\n}'.encode(encoding) == b'{"a": 1,\n}'
+    except LookupError:
+        raise ValidationError(f"There is no encoding {encoding!r}.") from None
+    if not same:
+        raise ValidationError("Must be an encoding that extends ASCII, such as utf-8 or cp1252.")
+
+
+class FilesOptions(SourceOptions):
+    """`kind: files`."""
+
+    path = fields.String(required=True, validate=Length(min=1))
+    """A file, a folder, or a glob pattern; may be a URL that fsspec knows, such as s3://."""
+    format = fields.String(load_default=AUTO, validate=OneOf([AUTO, *_READERS, DOCUMENTS]))
+    encoding = fields.String(load_default="utf-8", validate=_check_encoding)
+    delimiter = fields.String(load_default=None, allow_none=True, validate=Length(equal=1))
+    page_size = page_size(100)
+    max_entity_bytes = fields.Integer(load_default=10 << 20, validate=Range(min=1))
+    storage_options = fields.Dict(keys=fields.String(), load_default=dict)
+    """Handed to fsspec: key, secret, endpoint_url, ..."""
+
+
+def build_files(options: Mapping[str, Any]) -> FilesSource:
+    """A source of loaded FilesOptions.
+
+    Raises:
+        ConfigurationError: the path's protocol is unknown, or its package is missing.
+    """
+    return FilesSource(
+        Storage(options["path"], options["storage_options"]),
+        TableFormat(options["encoding"], options["max_entity_bytes"], options["delimiter"]),
+        options["format"],
+        options["id"],
+        options["page_size"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    files: Sequence[StoredFile]
+    total: int | None
+    """How many entities they hold, known only where each file is one."""
+    good_until: float
+
+
+class FilesSource:
+    """Lists files in the order of their names, and their records in the order of the file.
+
+    A cursor names a file and a place in it. Files that come or go while a listing runs are seen or
+    not by their name; one whose listed part changes is an error, for records might be missed.
+    """
+
+    stable_listing = True
+
+    def __init__(
+        self, storage: Storage, table: TableFormat, format_: str, id_path: str, page_size: int
+    ) -> None:
+        self._storage = storage
+        self._table = table
+        self._format = format_
+        self._id_path = id_path
+        self._page_size = page_size
+        self._listing: _Listing | None = None
+        self._resting = RestingFiles(MAX_RESTING)
+        self._lock = Lock()
+
+    def page(self, cursor: str | None) -> Page:
+        """See `Source.page`."""
+        listing = self._listed(afresh=cursor is None)
+        page = PageBuilder(self._id_path, self._page_size, PAGE_BYTES)
+        files = listing.files
+        for number in range(_first(files, cursor), len(files)):
+            next_cursor = self._list(files[number], cursor, page)
+            if next_cursor is None and page.full and number + 1 < len(files):
+                next_cursor = Position({"after": files[number].name}).encode()
+            if next_cursor is not None:
+                return page.build(next_cursor, listing.total)
+        return page.build(None, listing.total)
+
+    def close(self) -> None:
+        """See `Source.close`; connections of object stores end with the source itself."""
+        self._resting.close()
+
+    def _list(self, file: StoredFile, cursor: str | None, page: PageBuilder) -> str | None:
+        """List one file, from where the cursor stands if it is in this file; return as `fill`."""
+        if self._format_of(file) == DOCUMENTS:
+            self._list_document(file, page)
+            return None
+        opened = self._rested(file, cursor) or self._opened(file, cursor)
+        if opened is None:
+            return None
+        try:
+            resume = opened.reader.fill(page)
+        except BaseException:
+            opened.close()
+            raise
+        if resume is None:
+            opened.close()
+            return None
+        next_cursor = Position({"file": file.name, **resume}).encode()
+        self._resting.put(next_cursor, opened)
+        return next_cursor
+
+    def _list_document(self, file: StoredFile, page: PageBuilder) -> None:
+        limits = self._table
+        try:
+            stream = self._storage.open(file)
+            if stream is not None:
+                with closing(stream):
+                    list_document(stream, file, limits.encoding, limits.max_entity_bytes, page)
+        except SourceError as error:  # this file alone: no right to read it
+            fail_document(file, error, page)
+
+    def _rested(self, file: StoredFile, cursor: str | None) -> OpenFile | None:
+        """The file as the page before left it, unless it has changed since."""
+        opened = None if cursor is None else self._resting.take(cursor)
+        if opened is not None and self._storage.current(file) != opened.file:
+            opened.close()
+            return None
+        return opened
+
+    def _opened(self, file: StoredFile, cursor: str | None) -> OpenFile | None:
+        """The file at the cursor's place, None where it is gone."""
+        current = self._storage.current(file)
+        stream = current and self._storage.open(current)
+        if not current or not stream:
+            return None
+        position = Position.decode(cursor) if cursor is not None else None
+        if position is not None and position.values.get("file") != file.name:
+            position = None
+        table = OpenTable(stream, self._storage.place(file), self._table)
+        try:
+            return OpenFile(current, stream, _READERS[self._format_of(file)](table, position))
+        except BaseException:
+            stream.close()
+            raise
+
+    def _format_of(self, file: StoredFile) -> str:
+        if self._format != AUTO:
+            return self._format
+        return _FORMATS.get(PurePosixPath(file.name).suffix.lower(), DOCUMENTS)
+
+    def _listed(self, *, afresh: bool) -> _Listing:
+        with self._lock:
+            listing = self._listing
+            if listing is None or afresh or time.monotonic() > listing.good_until:
+                listing = self._listing = self._list_files()
+            return listing
+
+    def _list_files(self) -> _Listing:
+        began = time.monotonic()
+        files = [file for file in self._storage.files() if self._wanted(file)]
+        if len(files) == 1 and self._storage.names(files[0]) and not self._readable(files[0]):
+            raise SourceError(
+                f"{self._storage.shown}: its name does not tell its format; set the source's "
+                f"`format` to one of {', '.join([*_READERS, DOCUMENTS])}."
+            )
+        documents = all(self._format_of(file) == DOCUMENTS for file in files)
+        now = time.monotonic()
+        return _Listing(
+            files,
+            len(files) if documents else None,
+            now + max(LISTING_SECONDS, LISTING_SHARE * (now - began)),
+        )
+
+    def _wanted(self, file: StoredFile) -> bool:
+        """Not what writers of tables leave beside them, such as `_SUCCESS`."""
+        marker = self._format in _READERS and file.name.rpartition("/")[2].startswith("_")
+        return not marker or self._storage.names(file)
+
+    def _readable(self, file: StoredFile) -> bool:
+        return self._format_of(file) != DOCUMENTS or media_type_of(file.name) is not None
+
+
+def _first(files: Sequence[StoredFile], cursor: str | None) -> int:
+    """The number of the file where a page begins."""
+    if cursor is None:
+        return 0
+    position = Position.decode(cursor)
+    if "after" in position.values:
+        return bisect_right(files, position.text("after"), key=lambda file: file.name)
+    return bisect_left(files, position.text("file"), key=lambda file: file.name)

@@ -1,0 +1,261 @@
+"""The kind `sql`: the rows of a table or query, in keyset pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from marshmallow import ValidationError, fields, validates_schema
+from marshmallow.validate import Length
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import ArgumentError
+
+from celeriac.errors import MissingId, SourceError
+from celeriac.model import Page
+from celeriac.sources import databases
+from celeriac.sources.keyset import Key, decode_key, encode_key
+from celeriac.sources.listing import PageBuilder
+from celeriac.sources.options import SourceOptions, page_size
+from celeriac.sources.positions import MISMATCH, Position
+from celeriac.sources.values import plain, size_of
+
+PAGE_BYTES = 8 << 20
+"""A page ends once it has read this much, so that it stays seconds of work."""
+ROW_BUFFER = 100
+"""Rows fetched at once."""
+
+
+def _check_url(url: str) -> None:
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValidationError("Must be an SQLAlchemy URL: driver://user@host/database.") from None
+
+
+class SqlOptions(SourceOptions):
+    """`kind: sql`."""
+
+    url = fields.String(required=True, validate=_check_url)
+    table = fields.String(load_default=None, allow_none=True, validate=Length(min=1))
+    """May name its schema: `schema.table`."""
+    query = fields.String(load_default=None, allow_none=True, validate=Length(min=1))
+    key = fields.String(load_default=None, allow_none=True, validate=Length(min=1))
+    """The column that orders the listing, indexed at best; the id where it is not given."""
+    page_size = page_size(500)
+
+    @validates_schema
+    def _one_listing(self, data: dict[str, Any], **_: object) -> None:
+        if bool(data.get("table")) == bool(data.get("query")):
+            raise ValidationError("Give either table or query.", "table")
+
+
+def build_sql(options: Mapping[str, Any]) -> SqlSource:
+    """A source of loaded SqlOptions; nothing is connected.
+
+    Raises:
+        ConfigurationError: the database's driver is not installed.
+    """
+    listing = Listing(
+        options["table"], options["query"], options["id"], options["key"] or options["id"]
+    )
+    return SqlSource(databases.connect(options["url"]), listing, options["page_size"])
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The statements of one listing, ordered by key and, where that is another column, by id.
+
+    The two together have to be unique in the database's own comparison. Values are compared in the
+    database alone, so its collation may be any.
+    """
+
+    table: str | None
+    query: str | None
+    id: str
+    key: str
+
+    @property
+    def name(self) -> str:
+        return self.table or "query"
+
+    @property
+    def schema_and_table(self) -> tuple[str | None, str]:
+        schema, _, table = (self.table or "").rpartition(".")
+        return schema or None, table
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The columns that order the listing."""
+        return (self.key,) if self.key == self.id else (self.key, self.id)
+
+    def rows(self, after: Sequence[Key] | None, limit: int) -> sa.Select[Any]:
+        """Rows in order, from the one after the row with these keys on."""
+        source = self._source()
+        columns = [source.c[name] for name in self.order]
+        listed: list[sa.ColumnElement[bool]] = [column.is_not(None) for column in columns]
+        if after is not None:
+            listed.append(_beyond(columns, after))
+        statement: sa.Select[Any] = sa.select(sa.text("listing.*"))
+        return statement.select_from(source).where(*listed).order_by(*columns).limit(limit)
+
+    def counts(self) -> sa.Select[Any]:
+        """How many rows there are, and in how many a column of the order is NULL."""
+        source = self._source()
+        missing = sa.or_(*(source.c[name].is_(None) for name in self.order))
+        return sa.select(
+            sa.func.count(), sa.func.coalesce(sa.func.sum(sa.case((missing, 1), else_=0)), 0)
+        ).select_from(source)
+
+    def _source(self) -> sa.FromClause:
+        columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in self.order]
+        if self.query is not None:
+            literal = self.query.strip().rstrip(";").replace(":", r"\:")
+            return sa.text(literal).columns(*columns).subquery("listing")
+        schema, table = self.schema_and_table
+        return sa.table(table, *columns, schema=schema).alias("listing")
+
+
+class SqlSource:
+    """Lists rows of a table or query. See `SqlOptions`."""
+
+    stable_listing = True
+
+    def __init__(self, engine: Engine, listing: Listing, page_size: int) -> None:
+        self._engine = engine
+        self._listing = listing
+        self._page_size = page_size
+        self._json_columns: frozenset[str] | None = None
+
+    def page(self, cursor: str | None) -> Page:
+        """See `Source.page`.
+
+        The first page counts the rows, for `total` and for those that have no key and so cannot be
+        listed: one failure tells how many.
+        """
+        after = None if cursor is None else self._decode(cursor)
+        page = PageBuilder(self._listing.id, self._page_size, PAGE_BYTES)
+        with databases.reading(self._engine) as connection:
+            total, missing = self._counts(connection) if cursor is None else (None, 0)
+            following = self._list(connection, after, page)
+        if missing:
+            page.fail(self._missing(missing))
+        if following is not None and following == cursor:
+            raise SourceError(
+                f"{self._place}: the key {self._listing.key!r} does not come back from the "
+                "database as it went in; set the source's `key` to another unique column."
+            )
+        return page.build(following, total)
+
+    def close(self) -> None:
+        """See `Source.close`."""
+        self._engine.dispose()
+
+    @property
+    def _place(self) -> str:
+        return f"{databases.shown(self._engine.url)}, {self._listing.name}"
+
+    def _list(
+        self, connection: sa.Connection, after: Sequence[Key] | None, page: PageBuilder
+    ) -> str | None:
+        """List rows; return the cursor where there are more."""
+        parsed = self._parsed_columns(connection)
+        statement = self._listing.rows(after, self._page_size + 1)
+        last: Mapping[str, Any] | None = None
+        with connection.execution_options(stream_results=True, max_row_buffer=ROW_BUFFER).execute(
+            statement
+        ) as result:
+            for mapping in result.mappings():
+                row: Mapping[str, Any] = {str(name): value for name, value in mapping.items()}
+                if page.full and last is not None:
+                    return self._encode(last)
+                last = row
+                fields = _fields(row, parsed)
+                page.bytes_read += size_of(fields)
+                page.add(fields, f"{self._place}, row with {self._keys(row)}")
+        return None
+
+    def _keys(self, row: Mapping[str, Any]) -> str:
+        """A row's keys, for messages."""
+        return ", ".join(f"{name} {str(row[name])[:80]!r}" for name in self._columns_of(row))
+
+    def _encode(self, row: Mapping[str, Any]) -> str:
+        keys = [encode_key(row[name], name) for name in self._columns_of(row)]
+        return Position({"keys": keys}).encode()
+
+    def _columns_of(self, row: Mapping[str, Any]) -> Sequence[str]:
+        for name in self._listing.order:
+            if name not in row:
+                raise SourceError(
+                    f"{self._place} has no column {name!r}; it has {', '.join(row)}; check the "
+                    "spelling of the source's `id` and `key`."
+                )
+        return self._listing.order
+
+    def _decode(self, cursor: str) -> Sequence[Key]:
+        encoded = Position.decode(cursor).values.get("keys")
+        try:
+            keys = [decode_key(key) for key in encoded]  # type: ignore[union-attr]
+        except (TypeError, ValueError, ArithmeticError):
+            keys = []
+        if len(keys) != len(self._listing.order):
+            raise SourceError(MISMATCH.format(cursor=cursor[:200]))
+        return keys
+
+    def _counts(self, connection: sa.Connection) -> tuple[int, int]:
+        row = connection.execute(self._listing.counts()).one()
+        return int(row[0]), int(row[1])
+
+    def _missing(self, count: int) -> MissingId:
+        columns = " or ".join(repr(name) for name in self._listing.order)
+        rows = "1 row has" if count == 1 else f"{count} rows have"
+        return MissingId(f"{self._place}: {rows} no value in {columns} and cannot be listed.")
+
+    def _parsed_columns(self, connection: sa.Connection) -> frozenset[str]:
+        """Columns of JSON that the driver leaves as text; known for tables only."""
+        if self._json_columns is None:
+            self._json_columns = self._inspected(connection)
+        return self._json_columns
+
+    def _inspected(self, connection: sa.Connection) -> frozenset[str]:
+        if self._listing.table is None or connection.dialect.name == "postgresql":
+            return frozenset()
+        schema, table = self._listing.schema_and_table
+        columns = sa.inspect(connection).get_columns(table, schema)
+        return frozenset(
+            column["name"] for column in columns if isinstance(column["type"], sa.JSON)
+        )
+
+
+def _beyond(
+    columns: Sequence[sa.ColumnElement[Any]], after: Sequence[Key]
+) -> sa.ColumnElement[bool]:
+    """(key, id) > (after), in a form that every database takes and an index on the key serves.
+
+    Parameters go untyped, for the database knows best what it compares them with.
+    """
+    bound = [
+        sa.bindparam(f"after_{number}", value, type_=sa.types.NullType())
+        for number, value in enumerate(after)
+    ]
+    if len(columns) == 1:
+        return columns[0] > bound[0]
+    key, identity = columns
+    return sa.and_(key >= bound[0], sa.or_(key > bound[0], identity > bound[1]))
+
+
+def _fields(row: Mapping[str, Any], parsed: frozenset[str]) -> dict[str, Any]:
+    return {
+        name: _json(value) if name in parsed and isinstance(value, str) else plain(value)
+        for name, value in row.items()
+    }
+
+
+def _json(text: str) -> Any:
+    """What a JSON column says; SQLite lets it hold what is not JSON, which stays text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

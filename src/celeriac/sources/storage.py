@@ -1,0 +1,196 @@
+"""Files in a folder, under a glob pattern or in an object store, through fsspec."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from typing_extensions import Buffer
+
+from celeriac.errors import ConfigurationError, SourceError, SourceUnavailable
+
+BLOCK_BYTES = 1 << 20
+"""What one request to an object store reads ahead."""
+
+_MAGIC = re.compile(r"[*?\[]")
+_USER_INFO = re.compile(r"(?<=://)[^/@]*@")
+_REFUSED = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of a listing."""
+
+    name: str
+    """Path below the listing's root, with `/`."""
+    path: str
+    """What the file system opens."""
+    size: int
+    """Bytes."""
+    modified: datetime | None
+
+
+class _File(Protocol):
+    """What is asked of a file that fsspec opened."""
+
+    def read(self, length: int, /) -> bytes: ...
+    def seek(self, offset: int, whence: int, /) -> int: ...
+    def close(self) -> None: ...
+
+
+class Storage:
+    """Lists and opens the files that a path, a folder or a glob pattern names."""
+
+    def __init__(self, path: str, options: Mapping[str, Any]) -> None:
+        """Connects nowhere.
+
+        Raises:
+            ConfigurationError: there is no such protocol, or its package is missing.
+        """
+        from fsspec.core import url_to_fs
+
+        self.shown = _USER_INFO.sub("", path)
+        """The path without credentials, for messages."""
+        try:
+            self._fs, self._path = url_to_fs(path, skip_instance_cache=True, **options)
+        except (ImportError, ValueError, TypeError) as error:
+            raise ConfigurationError(f"{self.shown}: {error}") from error
+
+    def files(self) -> list[StoredFile]:
+        """The files, sorted by name; hidden ones (`.name`) below the root are left out.
+
+        Raises:
+            SourceError: the path does not exist, or the pattern matches no file.
+            SourceUnavailable: the store cannot be reached for now.
+        """
+        with _backend_errors(self.shown):
+            self._fs.invalidate_cache()
+            root, found, pattern = self._find()
+            files = [file for info in found if (file := self._file(root, info)) is not None]
+        if pattern and not files:
+            raise SourceError(f"{self.shown} matches no file; check the source's `path`.")
+        return sorted(files, key=lambda file: file.name)
+
+    def current(self, file: StoredFile) -> StoredFile | None:
+        """The file as it is now, None where it is gone; errors as in `files`."""
+        with _backend_errors(self.place(file)):
+            self._fs.invalidate_cache()
+            info = self._info(file.path)
+        if info is None or info["type"] != "file":
+            return None
+        return StoredFile(file.name, file.path, int(info.get("size") or 0), _modified(info))
+
+    def open(self, file: StoredFile) -> io.BufferedReader | None:
+        """The file's bytes, None where it is gone; errors as in `files`, from reads as well."""
+        place = self.place(file)
+        with _backend_errors(place):
+            self._fs.invalidate_cache()
+            try:
+                opened = self._fs.open(file.path, "rb", block_size=BLOCK_BYTES)
+            except FileNotFoundError:
+                return None
+        return io.BufferedReader(_Stream(opened, place), BLOCK_BYTES // 16)
+
+    def names(self, file: StoredFile) -> bool:
+        """Whether the path is this very file, not a folder or a pattern."""
+        return file.path == str(self._path)
+
+    def place(self, file: StoredFile) -> str:
+        """What messages call the file."""
+        return file.path if "://" not in self.shown else str(self._fs.unstrip_protocol(file.path))
+
+    def _find(self) -> tuple[str, list[Mapping[str, Any]], bool]:
+        """The root, what stands below it, and whether the path is a pattern."""
+        info = self._info(self._path)
+        if info is not None and info["type"] != "directory":
+            return self._path.rpartition("/")[0], [info], False
+        if info is not None:
+            return self._path, list(self._fs.find(self._path, detail=True).values()), False
+        magic = _MAGIC.search(self._path)
+        if magic is None:
+            raise SourceError(f"{self.shown} does not exist; check the source's `path`.")
+        root = self._path[: magic.start()].rpartition("/")[0]
+        return root, list(self._fs.glob(self._path, detail=True).values()), True
+
+    def _info(self, path: str) -> Mapping[str, Any] | None:
+        try:
+            info: Mapping[str, Any] = self._fs.info(path)
+        except FileNotFoundError:
+            return None
+        return info
+
+    def _file(self, root: str, info: Mapping[str, Any]) -> StoredFile | None:
+        path = str(info["name"])
+        name = path.removeprefix(root).lstrip("/")
+        if info.get("islink"):
+            info = self._info(path) or info  # a link's own size and type are of no use
+        hidden = path != self._path and any(part.startswith(".") for part in name.split("/"))
+        if info["type"] != "file" or hidden:
+            return None
+        return StoredFile(name, path, int(info.get("size") or 0), _modified(info))
+
+
+class _Stream(io.RawIOBase):
+    """A file of fsspec whose errors are celeriac's."""
+
+    def __init__(self, file: _File, place: str) -> None:
+        super().__init__()
+        self._file = file
+        self._place = place
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer)
+        with _backend_errors(self._place):
+            content = self._file.read(len(view))
+        view[: len(content)] = content
+        return len(content)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with _backend_errors(self._place):
+            return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.seek(0, io.SEEK_CUR)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+@contextmanager
+def _backend_errors(place: str) -> Iterator[None]:
+    """Errors of a file system as SourceError and SourceUnavailable."""
+    try:
+        yield
+    except (SourceError, SourceUnavailable):
+        raise
+    except _REFUSED as error:
+        raise SourceError(f"{place} cannot be read: {_reason(error)}.") from error
+    except Exception as error:  # each backend has exceptions of its own
+        raise SourceUnavailable(f"{place} cannot be read for now: {_reason(error)}.") from error
+
+
+def _reason(error: Exception) -> str:
+    known = isinstance(error, OSError) and error.strerror
+    return known or f"{type(error).__name__}: {error}"
+
+
+def _modified(info: Mapping[str, Any]) -> datetime | None:
+    value = info.get("mtime", info.get("LastModified"))
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    if isinstance(value, int | float):
+        return datetime.fromtimestamp(value, UTC)
+    return None

@@ -1,0 +1,228 @@
+"""The vector store in Qdrant: a server over gRPC, or qdrant-client's local mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_client import QdrantClient, models
+
+from celeriac.errors import NotFound
+from celeriac.model import FilterField, MetadataValue, Partition
+from celeriac.store import payload
+from celeriac.store.base import VOID, Hit, Marker, Point, StoredChunk
+from celeriac.store.collections import Collections
+from celeriac.store.filters import partition_filter
+from celeriac.store.writers import Writer, requests, require_completed, require_finite
+
+IDS_PER_REQUEST = 1000
+DELETION_STEP = 10_000
+"""Ids listed at a time to delete a partition: each listing walks the partition's index."""
+
+Ids = list[models.ExtendedPointId]
+
+
+class QdrantStore:
+    """A `VectorStore` in Qdrant; `opening` makes one.
+
+    Open it in the process that uses it: a gRPC channel does not survive a fork.
+    """
+
+    def __init__(
+        self,
+        client: QdrantClient,
+        *,
+        guard: Callable[[], AbstractContextManager[None]],
+        writer: Writer,
+        ping: Callable[[], object],
+        collections: Collections,
+    ) -> None:
+        """Each call to the client is made within `guard()`, which translates its errors."""
+        self._client = client
+        self._guard = guard
+        self._writer = writer
+        self._ping = ping
+        self._collections = collections
+
+    def ensure_collection(
+        self, collection: str, dimension: int, filter_fields: Sequence[FilterField]
+    ) -> None:
+        with self._calling(collection):
+            self._collections.ensure(collection, dimension, filter_fields)
+
+    def markers(self, partition: Partition, entity_ids: Sequence[str]) -> dict[str, Marker]:
+        ids = [partition.point_id(entity_id, 0) for entity_id in entity_ids]
+        records = self._retrieve(partition, ids, payload.MARKER_KEYS)
+        markers = [payload.marker_of(str(one.id), one.payload or {}) for one in records]
+        return {marker.entity_id: marker for marker in markers}
+
+    def void(self, partition: Partition, chunk_counts: Mapping[str, int]) -> None:
+        by_extent: dict[int, Ids] = {}
+        for entity_id, extent in chunk_counts.items():
+            by_extent.setdefault(extent, []).append(partition.point_id(entity_id, 0))
+        operations = [
+            _voiding(extent, ids[start : start + IDS_PER_REQUEST])
+            for extent, ids in by_extent.items()
+            for start in range(0, len(ids), IDS_PER_REQUEST)
+        ]
+        if operations:
+            with self._calling(partition.collection):
+                results = self._client.batch_update_points(partition.collection, operations)
+            for result in results:
+                _require_completed(result)
+
+    def upsert(self, partition: Partition, points: Sequence[Point]) -> None:
+        require_finite(points)
+        for request in requests(points):
+            with self._calling(partition.collection):
+                self._writer.write(partition, request)
+
+    def delete_chunks(self, partition: Partition, chunks: Sequence[tuple[str, int]]) -> None:
+        self._delete(partition, [partition.point_id(*chunk) for chunk in chunks])
+
+    def chunks(
+        self,
+        partition: Partition,
+        chunks: Sequence[tuple[str, int]],
+        *,
+        with_vectors: bool = False,
+    ) -> list[StoredChunk]:
+        ids = [partition.point_id(*chunk) for chunk in chunks]
+        records = self._retrieve(partition, ids, True, with_vectors=with_vectors)
+        return [payload.chunk_of(one.payload or {}, one.vector) for one in records]
+
+    def scan_markers(self, partition: Partition, *, batch: int = 1000) -> Iterator[list[Marker]]:
+        selected = partition_filter(partition, markers_only=True)
+        for records in self._scroll(partition, selected, batch, payload.MARKER_KEYS):
+            yield [payload.marker_of(str(one.id), one.payload or {}) for one in records]
+
+    def scan(self, partition: Partition, *, batch: int = 1000) -> Iterator[list[StoredChunk]]:
+        for records in self._scroll(partition, partition_filter(partition), batch, True):
+            yield [payload.chunk_of(one.payload or {}, None) for one in records]
+
+    def count(self, partition: Partition) -> int:
+        with self._calling(partition.collection):
+            counted = self._client.count(
+                partition.collection, count_filter=partition_filter(partition), exact=True
+            )
+        return counted.count
+
+    def delete_partition(self, partition: Partition) -> None:
+        try:
+            while ids := self._some_ids(partition):
+                self._delete(partition, ids)
+        except NotFound:
+            return  # without the collection there is nothing left of the partition
+
+    def search(
+        self,
+        partition: Partition,
+        vector: NDArray[np.float32],
+        *,
+        top_k: int,
+        filters: Mapping[str, MetadataValue] | None = None,
+    ) -> list[Hit]:
+        if any(value == [] for value in (filters or {}).values()):
+            return []
+        with self._calling(partition.collection):
+            found = self._client.query_points(
+                partition.collection,
+                query=vector.tolist(),
+                query_filter=partition_filter(partition, filters),
+                limit=top_k,
+                with_payload=payload.HIT_KEYS,
+            )
+        return [payload.hit_of(point.score, point.payload or {}) for point in found.points]
+
+    def ping(self) -> None:
+        with self._calling():
+            self._ping()
+
+    def close(self) -> None:
+        with self._guard():
+            self._client.close()
+
+    @contextmanager
+    def _calling(self, collection: str | None = None) -> Iterator[None]:
+        try:
+            with self._guard():
+                yield
+        except NotFound:
+            if collection is not None:
+                self._collections.forget(collection)
+            raise
+
+    def _retrieve(
+        self,
+        partition: Partition,
+        ids: Sequence[str],
+        selector: list[str] | bool,
+        *,
+        with_vectors: bool = False,
+    ) -> list[models.Record]:
+        records: list[models.Record] = []
+        for start in range(0, len(ids), IDS_PER_REQUEST):
+            with self._calling(partition.collection):
+                records += self._client.retrieve(
+                    partition.collection,
+                    ids[start : start + IDS_PER_REQUEST],
+                    with_payload=selector,
+                    with_vectors=with_vectors,
+                )
+        return records
+
+    def _delete(self, partition: Partition, ids: Sequence[models.ExtendedPointId]) -> None:
+        for start in range(0, len(ids), IDS_PER_REQUEST):
+            selector = models.PointIdsList(points=list(ids[start : start + IDS_PER_REQUEST]))
+            with self._calling(partition.collection):
+                result = self._client.delete(partition.collection, selector, wait=True)
+            _require_completed(result)
+
+    def _scroll(
+        self,
+        partition: Partition,
+        selected: models.Filter,
+        batch: int,
+        selector: list[str] | bool,
+    ) -> Iterator[list[models.Record]]:
+        offset: Any = None
+        while True:
+            with self._calling(partition.collection):
+                records, offset = self._client.scroll(
+                    partition.collection,
+                    scroll_filter=selected,
+                    limit=batch,
+                    offset=offset,
+                    with_payload=selector,
+                )
+            if records:
+                yield records
+            if offset is None:
+                return
+
+    def _some_ids(self, partition: Partition) -> Ids:
+        with self._calling(partition.collection):
+            records, _ = self._client.scroll(
+                partition.collection,
+                scroll_filter=partition_filter(partition),
+                limit=DELETION_STEP,
+                with_payload=False,
+            )
+        return [record.id for record in records]
+
+
+def _voiding(extent: int, ids: Ids) -> models.SetPayloadOperation:
+    # A filter of ids passes over those that do not exist; a list of ids is an error then.
+    return models.SetPayloadOperation(
+        set_payload=models.SetPayload(
+            payload={payload.FINGERPRINT: VOID, payload.EXTENT: extent},
+            filter=models.Filter(must=[models.HasIdCondition(has_id=ids)]),
+        )
+    )
+
+
+def _require_completed(result: models.UpdateResult) -> None:
+    require_completed(result.status is models.UpdateStatus.COMPLETED)

@@ -1,0 +1,69 @@
+"""What becomes of a page's entities, collected while it is indexed."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from celeriac.chunking import SplitText
+from celeriac.model import Counters, EntityFailure, ListedEntity, Outcome, Partition
+
+
+@dataclass(frozen=True, slots=True)
+class PageResult:
+    """What became of a page's entities."""
+
+    counters: Counters
+    listed: tuple[ListedEntity, ...]
+    failures: tuple[EntityFailure, ...]
+
+
+def entity_key(partition: Partition, entity_id: str) -> uuid.UUID:
+    """The key under which listings know an entity: the id of its marker's point."""
+    return uuid.UUID(partition.point_id(entity_id, 0))
+
+
+class Tally:
+    """Counts entities once each, and what was done to them."""
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self._outcomes: dict[str, tuple[Outcome, str | None]] = {}
+        self._failures: list[EntityFailure] = []
+
+    def unchanged(self, entity_id: str, fingerprint: str, chunks: int) -> None:
+        self._outcomes[entity_id] = (Outcome.UNCHANGED, fingerprint)
+        self._count(Counters(listed=1, unchanged=1, chunks=chunks))
+
+    def indexed(self, entity_id: str, fingerprint: str, split: SplitText) -> None:
+        self._outcomes[entity_id] = (Outcome.INDEXED, fingerprint)
+        self._count(
+            Counters(
+                listed=1,
+                indexed=1,
+                chunks=len(split.chunks),
+                tokens=split.tokens,
+                split_for_model=split.split_for_model,
+            )
+        )
+
+    def embedded(self, chunks: int) -> None:
+        self._count(Counters(embedded=chunks))
+
+    def fail(self, entity_id: str, error: Exception, outcome: Outcome = Outcome.FAILED) -> None:
+        self._outcomes[entity_id] = (outcome, None)
+        self._failures.append(EntityFailure.of(entity_id, error))
+        self._count(Counters(listed=1, failed=1))
+
+    def result(self, partition: Partition) -> PageResult:
+        return PageResult(
+            counters=self.counters,
+            listed=tuple(
+                ListedEntity(entity_key(partition, entity_id), outcome, fingerprint)
+                for entity_id, (outcome, fingerprint) in self._outcomes.items()
+            ),
+            failures=tuple(self._failures),
+        )
+
+    def _count(self, counters: Counters) -> None:
+        self.counters += counters

@@ -1,0 +1,232 @@
+"""Standalone as a user meets it: started, called over HTTP, stopped, started again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import Cacm, JsonObject
+from deployment import Service, standalone, write_configuration
+from oracle import expected_chunks, indexed_chunks
+
+from celeriac.catalog.indexes import collection_of
+from celeriac.model import Entity, Partition
+from celeriac.settings import Settings
+from celeriac.store import open_store
+
+ARTICLE = {
+    "source": {"kind": "files", "path": "documents.jsonl", "id": "id", "page_size": 20},
+    "text_fields": ["title", "abstract"],
+    "filter_fields": [{"key": "published", "type": "string"}],
+    "index": {"model": "stub", "chunk_size": 100, "chunk_overlap": 10},
+}
+JOB_KEYS = {
+    *("id", "tenant", "entity_type", "index_id", "generation", "state", "created_at"),
+    *("started_at", "finished_at", "progress_percentage", "eta_seconds", "counters", "errors"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("standalone")
+
+
+@pytest.fixture(scope="module")
+def documents(cacm: Cacm) -> list[JsonObject]:
+    with_abstract = [one for one in cacm.documents if one["abstract"]]
+    return with_abstract[:150]
+
+
+@pytest.fixture(scope="module")
+def configuration(folder: Path, documents: list[JsonObject]) -> Path:
+    write_documents(folder, documents)
+    return write_configuration(folder, {"acme": {"article": ARTICLE}})
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path, configuration: Path) -> Iterator[Service]:
+    with standalone(folder, configuration) as service:
+        yield service
+
+
+def write_documents(folder: Path, documents: list[JsonObject]) -> None:
+    lines = "".join(json.dumps(document) + "\n" for document in documents)
+    (folder / "documents.jsonl").write_text(lines, encoding="utf-8")
+
+
+def test_a_reindex_leads_to_a_job_that_succeeds(service: Service) -> None:
+    job = service.reindex("acme", "article")
+    assert job.keys() >= JOB_KEYS
+    assert (job["state"], job["progress_percentage"], job["errors"]) == ("succeeded", 100.0, [])
+    counters = job["counters"]
+    assert counters["listed"] == counters["indexed"] == 150
+    assert counters["embedded"] == counters["chunks"] >= 150
+
+
+def test_a_second_reindex_embeds_nothing(service: Service) -> None:
+    service.reindex("acme", "article")
+    counters = service.reindex("acme", "ARTICLE")["counters"]
+    assert (counters["unchanged"], counters["indexed"], counters["embedded"]) == (150, 0, 0)
+
+
+def test_changes_in_the_source_are_followed(
+    service: Service, folder: Path, documents: list[JsonObject]
+) -> None:
+    service.reindex("acme", "article")
+    changed = [dict(document) for document in documents[3:]]
+    changed[0]["abstract"] = "A new abstract about celeriac."
+    write_documents(folder, changed)
+    counters = service.reindex("acme", "article")["counters"]
+    assert (counters["indexed"], counters["unchanged"], counters["removed"]) == (1, 146, 3)
+    write_documents(folder, documents)
+    counters = service.reindex("acme", "article")["counters"]
+    assert (counters["indexed"], counters["unchanged"], counters["removed"]) == (4, 146, 0)
+
+
+def test_search_finds_a_chunk_by_its_own_text(
+    service: Service, documents: list[JsonObject]
+) -> None:
+    service.reindex("acme", "article")
+    first = service.search("acme", "article", "anything", top_k=3)
+    assert len(first) == 3
+    assert first[0].keys() == {"entity_id", "chunk", "score", "text", "metadata"}
+    published = first[0]["metadata"]["published"]
+    found = service.search(
+        "acme", "article", first[0]["text"], top_k=5, filter={"published": published}
+    )
+    assert found[0]["entity_id"] == first[0]["entity_id"]
+    assert found[0]["score"] == pytest.approx(1.0, abs=1e-3)
+    assert {hit["metadata"]["published"] for hit in found} == {published}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "text"),
+        ({"text": ""}, "text"),
+        ({"text": "a", "top_k": 0}, "top_k"),
+        ({"text": "a", "top_k": "many"}, "top_k"),
+        ({"text": "a", "filter": []}, "filter"),
+        ({"text": "a", "topk": 3}, "topk"),
+    ],
+)
+def test_a_bad_search_says_which_field_is_wrong(
+    service: Service, body: JsonObject, field: str
+) -> None:
+    answer = service.client.post("/ai-rag-indexer/acme/article/search", json=body)
+    assert answer.status_code == 400
+    assert [detail["field"] for detail in answer.json()["details"]] == [field]
+
+
+def test_an_undeclared_filter_is_refused_with_those_that_are(service: Service) -> None:
+    service.reindex("acme", "article")
+    body = {"text": "a", "filter": {"colour": "red"}}
+    answer = service.client.post("/ai-rag-indexer/acme/article/search", json=body)
+    assert answer.status_code == 400
+    assert "published" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("path", ["acme/articel", "nobody/article"])
+def test_an_unknown_type_or_tenant_is_a_bad_request(service: Service, path: str) -> None:
+    answer = service.client.post(f"/ai-rag-indexer/{path}/reindex")
+    assert answer.status_code == 400
+    assert answer.json().keys() >= {"code", "type", "message"}
+
+
+def test_without_a_valid_key_nothing_is_told(service: Service) -> None:
+    for headers in ({}, {"x-api-key": "wrong"}, {"Authorization": "Bearer wrong"}):
+        answer = httpx.post(f"{service.url}/ai-rag-indexer/acme/article/reindex", headers=headers)
+        assert answer.status_code == 401
+        fault = answer.json()["fault"]
+        assert fault["faultstring"]
+        assert fault["detail"]["errorcode"]
+    key = service.client.headers["x-api-key"]
+    answer = httpx.get(f"{service.url}/jobs/x", headers={"Authorization": f"Bearer {key}"})
+    assert answer.status_code == 404
+    assert httpx.get(f"{service.url}/healthz").status_code == 200
+
+
+def test_a_wrong_method_or_path_gets_an_error_message(service: Service) -> None:
+    answer = service.client.get("/ai-rag-indexer/acme/article/reindex")
+    assert (answer.status_code, answer.json()["code"]) == (405, 405)
+    assert service.client.get("/nothing").status_code == 404
+
+
+def test_a_poisoned_file_does_not_stop_the_others(
+    folder: Path, service: Service, documents: list[JsonObject]
+) -> None:
+    write_documents(folder, documents)
+    with (folder / "documents.jsonl").open("a") as lines:
+        lines.write('{"title": "no id"}\n{"id": "broken", \n{"id": "empty", "title": " "}\n')
+    job = service.reindex("acme", "article")
+    write_documents(folder, documents)
+    assert job["state"] == "succeeded"
+    assert job["counters"]["failed"] == 3
+    assert {error["class"] for error in job["errors"]} >= {"MissingId", "EmptyText"}
+
+
+def test_two_requests_at_once_are_one_running_and_one_waiting_job(service: Service) -> None:
+    locations = [service.request_reindex("acme", "article") for _ in range(6)]
+    assert len(set(locations)) <= 2 + 4  # a job may have ended between two requests
+    states = {service.await_job(location)["state"] for location in locations}
+    assert states == {"succeeded"}
+
+
+def test_what_was_indexed_is_there_after_a_restart_and_equals_the_source(
+    tmp_path: Path, documents: list[JsonObject]
+) -> None:
+    write_documents(tmp_path, documents)
+    configuration = write_configuration(tmp_path, {"acme": {"article": ARTICLE}})
+    with standalone(tmp_path, configuration) as service:
+        first = service.reindex("acme", "article")
+    with standalone(tmp_path, configuration) as service:
+        second = service.reindex("acme", "article")
+        hits = service.search("acme", "article", "anything", top_k=1)
+    assert second["counters"]["unchanged"] == first["counters"]["indexed"] == 150
+    assert len(hits) == 1
+
+    declared = Settings.load({"CELERIAC_CONFIG": str(configuration)}).configuration.entity_type(
+        "acme", "article"
+    )
+    entities = [Entity(document["id"], document) for document in documents]
+    store = open_store(path=tmp_path / "home" / "qdrant")
+    collection = collection_of(declared.spec, second["index_id"])
+    partition = Partition(collection, second["index_id"], second["generation"])
+    assert indexed_chunks(store, partition) == expected_chunks(declared, entities)
+    store.close()
+
+
+def test_a_second_standalone_on_the_same_data_says_why_it_does_not_start(
+    service: Service, folder: Path, configuration: Path
+) -> None:
+    refused = pytest.raises(AssertionError, match="Another standalone celeriac uses")
+    with refused, standalone(folder, configuration):
+        pass
+
+
+def test_a_wrong_configuration_says_where(tmp_path: Path) -> None:
+    wrong = {**ARTICLE, "text_feilds": ["title"]}
+    configuration = write_configuration(tmp_path, {"acme": {"article": wrong}})
+    refused = pytest.raises(AssertionError, match="did you mean 'text_fields'")
+    with refused, standalone(tmp_path, configuration):
+        pass
+
+
+def test_killed_in_the_middle_of_a_job_it_goes_on_when_started_again(
+    tmp_path: Path, documents: list[JsonObject]
+) -> None:
+    write_documents(tmp_path, documents)
+    slow = {**ARTICLE, "source": {**ARTICLE["source"], "page_size": 1}}  # type: ignore[dict-item]
+    configuration = write_configuration(tmp_path, {"acme": {"article": slow}})
+    with standalone(tmp_path, configuration) as service:
+        location = service.request_reindex("acme", "article")
+        while service.job(location)["counters"]["listed"] < 5:
+            pass
+        service.processes["standalone"].kill()
+        service.processes["standalone"].start()
+        service.await_ready()
+        job = service.await_job(location)
+    assert (job["state"], job["counters"]["listed"]) == ("succeeded", 150)

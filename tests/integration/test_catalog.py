@@ -1,0 +1,324 @@
+"""The catalog's promises, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from celeriac.catalog import Catalog
+from celeriac.catalog.indexes import GenerationState
+from celeriac.catalog.jobs import Job, JobState
+from celeriac.catalog.pages import Claim
+from celeriac.catalog.tables import metadata
+from celeriac.errors import CatalogUnavailable, JobStopped, LeaseLost
+from celeriac.model import (
+    Counters,
+    EntityFailure,
+    IndexSpec,
+    ListedEntity,
+    Outcome,
+    Splitting,
+    TextField,
+)
+
+LEASE = 60.0
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'catalog.sqlite'}"
+    found: str = request.getfixturevalue("postgres_url")
+    return found
+
+
+@pytest.fixture
+def catalog(url: str) -> Iterator[Catalog]:
+    catalog = Catalog(url)
+    catalog.migrate()
+    yield catalog
+    catalog.close()
+
+
+def spec(**changes: object) -> IndexSpec:
+    values: dict[str, object] = {
+        "model": "stub",
+        "model_digest": "d",
+        "dimension": 384,
+        "splitting": Splitting(),
+        "text_fields": (TextField("title"),),
+    }
+    return IndexSpec(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def queued(catalog: Catalog, entity_type: str = "product") -> Job:
+    index_id = catalog.indexes.ensure("acme", entity_type)
+    return catalog.jobs.request(index_id, "acme", entity_type).job
+
+
+def running(catalog: Catalog, entity_type: str = "product") -> Job:
+    job = catalog.jobs.take_up(queued(catalog, entity_type).id)
+    assert job is not None
+    catalog.pages.add(job.id, 0, None)
+    return job
+
+
+def claimed(catalog: Catalog, job: Job, number: int = 0, lease: float = LEASE) -> Claim:
+    claim = catalog.pages.claim(job.id, number, lease)
+    assert claim is not None
+    return claim
+
+
+def test_migrations_give_the_tables_as_they_are_declared(catalog: Catalog) -> None:
+    with catalog.database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_several_processes_may_migrate_at_once(url: str) -> None:
+    catalogs = [Catalog(url) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(Catalog.migrate, catalogs))
+    catalogs[0].jobs.recent()
+    for catalog in catalogs:
+        catalog.close()
+
+
+def test_concurrent_requests_make_one_job(catalog: Catalog) -> None:
+    index_id = catalog.indexes.ensure("acme", "product")
+    with ThreadPoolExecutor(8) as pool:
+        requests = list(
+            pool.map(lambda _: catalog.jobs.request(index_id, "acme", "product"), range(16))
+        )
+    assert len({request.job.id for request in requests}) == 1
+    assert [request.joined for request in requests].count(False) == 1
+
+
+def test_one_job_runs_one_waits_the_rest_join(catalog: Catalog) -> None:
+    first = running(catalog)
+    second = queued(catalog)
+    assert second.id != first.id
+    assert queued(catalog).id == second.id
+    assert catalog.jobs.take_up(second.id) is None
+
+    catalog.jobs.succeed(first.id)
+
+    assert catalog.jobs.take_up(second.id) is not None
+
+
+def test_taking_up_a_job_raises_its_epoch_once(catalog: Catalog) -> None:
+    job = queued(catalog)
+    with ThreadPoolExecutor(8) as pool:
+        taken = [found for found in pool.map(catalog.jobs.take_up, [job.id] * 8) if found]
+    assert [found.epoch for found in taken] == [1]
+
+
+def test_a_page_is_held_by_one_worker(catalog: Catalog) -> None:
+    job = running(catalog)
+    with ThreadPoolExecutor(8) as pool:
+        claims = list(pool.map(lambda _: catalog.pages.claim(job.id, 0, LEASE), range(8)))
+    assert len([claim for claim in claims if claim is not None]) == 1
+
+
+def test_an_expired_lease_is_taken_over_and_its_holder_writes_nothing(catalog: Catalog) -> None:
+    job = running(catalog)
+    slow = claimed(catalog, job, lease=0.05)
+    time.sleep(0.2)
+    fast = claimed(catalog, job)
+
+    with pytest.raises(LeaseLost):
+        catalog.pages.renew(slow, LEASE)
+    with pytest.raises(LeaseLost):
+        catalog.pages.commit(slow, Counters(listed=1), [], [], is_last=True)
+    catalog.pages.commit(fast, Counters(listed=1), [], [], is_last=True)
+
+    found = catalog.jobs.get(job.id)
+    assert found is not None
+    assert found.counters.listed == 1
+    assert fast.claims == 2
+
+
+def test_a_page_committed_twice_counts_once(catalog: Catalog) -> None:
+    job = running(catalog)
+    claim = claimed(catalog, job)
+    failure = EntityFailure("a", "NotText", "no")
+    catalog.pages.commit(claim, Counters(listed=3, chunks=7), [], [failure], is_last=True)
+    with pytest.raises(LeaseLost):
+        catalog.pages.commit(claim, Counters(listed=3, chunks=7), [], [failure], is_last=True)
+
+    found = catalog.jobs.get(job.id)
+    assert found is not None
+    assert (found.counters.listed, found.counters.chunks) == (3, 7)
+    assert catalog.jobs.errors(job.id) == [failure]
+    assert catalog.pages.claim(job.id, 0, LEASE) is None
+
+
+def test_nothing_is_committed_for_a_job_that_was_cancelled(catalog: Catalog) -> None:
+    job = running(catalog)
+    claim = claimed(catalog, job)
+    catalog.jobs.cancel(job.id)
+    with pytest.raises(JobStopped):
+        catalog.pages.renew(claim, LEASE)
+    with pytest.raises(JobStopped):
+        catalog.pages.commit(claim, Counters(listed=1), [], [], is_last=True)
+    found = catalog.jobs.get(job.id)
+    assert found is not None
+    assert (found.state, found.counters.listed) == (JobState.CANCELLED, 0)
+
+
+def test_listing_a_page_adds_the_next_and_names_what_came_before(catalog: Catalog) -> None:
+    job = running(catalog)
+    a, b, c = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
+    first = claimed(catalog, job)
+    assert catalog.pages.list_entities(first, [a, b], "next") == set()
+    second = claimed(catalog, job, 1)
+    assert second.cursor == "next"
+    assert catalog.pages.list_entities(second, [b, c], None) == {b}
+    # Run once more, the page may list something else.
+    assert catalog.pages.list_entities(second, [a], None) == {a}
+
+
+def test_a_job_is_done_when_its_last_page_is_known_and_all_are_committed(catalog: Catalog) -> None:
+    job = running(catalog)
+    first = claimed(catalog, job)
+    catalog.pages.list_entities(first, [], "next")
+    second = claimed(catalog, job, 1)
+    catalog.pages.commit(second, Counters(), [], [], is_last=True)
+    assert not catalog.pages.all_done(job.id)
+    catalog.pages.commit(first, Counters(), [], [], is_last=False)
+    assert catalog.pages.all_done(job.id)
+
+
+def test_a_second_round_has_to_be_complete_too(catalog: Catalog) -> None:
+    job = running(catalog)
+    catalog.pages.commit(claimed(catalog, job), Counters(), [], [], is_last=True)
+    assert catalog.pages.begin_second_round(job.id) == 1
+    assert catalog.pages.begin_second_round(job.id) is None
+    assert not catalog.pages.all_done(job.id)
+    again = claimed(catalog, job, 1)
+    assert again.round == 2
+    catalog.pages.commit(again, Counters(), [], [], is_last=True)
+    assert catalog.pages.all_done(job.id)
+
+
+def test_a_postponed_page_is_not_taken_before_its_time(catalog: Catalog) -> None:
+    job = running(catalog)
+    claim = claimed(catalog, job)
+    assert catalog.pages.postpone(claim, 0.3, "source is slow") < 5
+    assert catalog.pages.claim(job.id, 0, LEASE) is None
+    time.sleep(0.5)
+    again = claimed(catalog, job)
+    assert (again.claims, again.postponed) == (1, 1)
+
+
+def test_a_reopened_page_takes_back_what_it_counted(catalog: Catalog) -> None:
+    job = running(catalog)
+    catalog.pages.commit(claimed(catalog, job), Counters(listed=2, tokens=9), [], [], is_last=True)
+    catalog.pages.reopen(job.id, [0])
+    catalog.pages.commit(claimed(catalog, job), Counters(listed=3, tokens=5), [], [], is_last=True)
+    found = catalog.jobs.get(job.id)
+    assert found is not None
+    assert (found.counters.listed, found.counters.tokens) == (3, 5)
+
+
+def test_lost_messages_are_found_once_they_were_silent(catalog: Catalog) -> None:
+    job = running(catalog)
+    assert catalog.pages.take_lost(job.id, silent_for=30) == []
+    assert catalog.pages.take_lost(job.id, silent_for=-1) == [0]
+    claimed(catalog, job)
+    assert catalog.pages.take_lost(job.id, silent_for=-1) == []
+
+
+def test_the_listing_says_what_is_expected_and_what_nobody_dealt_with(catalog: Catalog) -> None:
+    job = running(catalog)
+    a, b, c = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
+    first = claimed(catalog, job)
+    catalog.pages.list_entities(first, [a], "next")
+    listed = [ListedEntity(a, Outcome.INDEXED, "f1"), ListedEntity(b, Outcome.FAILED)]
+    catalog.pages.commit(first, Counters(), listed, [], is_last=False)
+    second = claimed(catalog, job, 1)
+    repeated = [ListedEntity(a, Outcome.REPEATED), ListedEntity(c, Outcome.REPEATED)]
+    catalog.pages.commit(second, Counters(), repeated, [], is_last=True)
+
+    expected = catalog.listings.expected(job.id, [a, b, c])
+    assert {key: found.outcome for key, found in expected.items()} == {
+        a: Outcome.INDEXED,
+        b: Outcome.FAILED,
+    }
+    assert expected[a].fingerprint == "f1"
+    assert catalog.listings.count_in_index(job.id) == 1
+    assert catalog.listings.unclaimed_pages(job.id) == [1]
+    assert catalog.listings.contested(job.id) == []
+
+    catalog.jobs.succeed(job.id)
+    catalog.listings.clear_ended()
+    assert catalog.listings.expected(job.id, [a, b, c]) == {}
+
+
+def test_a_changed_spec_is_built_beside_the_live_generation(catalog: Catalog) -> None:
+    index_id = catalog.indexes.ensure("acme", "product")
+    first = catalog.indexes.generation_for(index_id, spec())
+    assert catalog.indexes.live(index_id) is None
+    catalog.indexes.switch(index_id, first.number, "job")
+    assert catalog.indexes.generation_for(index_id, spec()).number == first.number
+
+    second = catalog.indexes.generation_for(index_id, spec(dimension=768))
+    assert second.number == 2
+    assert catalog.indexes.generation_for(index_id, spec(dimension=768)) == second
+    live = catalog.indexes.live(index_id)
+    assert live is not None
+    assert live.number == 1
+    catalog.indexes.switch(index_id, 2, "job")
+    live = catalog.indexes.live(index_id)
+    assert live is not None
+    assert (live.number, live.state) == (2, GenerationState.LIVE)
+    assert [one.number for one in catalog.indexes.superseded(index_id, keep=0)] == [1]
+    assert catalog.indexes.superseded(index_id, keep=1) == []
+
+
+def test_one_worker_finishes_a_job(catalog: Catalog) -> None:
+    job = running(catalog)
+    assert catalog.jobs.claim_finish(job.id, "a", LEASE)
+    assert catalog.jobs.claim_finish(job.id, "a", LEASE)
+    assert not catalog.jobs.claim_finish(job.id, "b", LEASE)
+    catalog.jobs.release_finish(job.id, "a")
+    assert catalog.jobs.claim_finish(job.id, "b", LEASE)
+
+
+def test_pages_commit_from_many_threads_without_losing_a_count(catalog: Catalog) -> None:
+    job = running(catalog)
+    for number in range(1, 24):
+        catalog.pages.add(job.id, number, None)
+    barrier = threading.Barrier(8)
+
+    def work(worker: int) -> None:
+        barrier.wait()
+        for number in range(worker, 24, 8):
+            claim = claimed(catalog, job, number)
+            keys = [uuid.uuid4() for _ in range(20)]
+            catalog.pages.list_entities(claim, keys, None)
+            listed = [ListedEntity(key, Outcome.INDEXED, "f") for key in keys]
+            catalog.pages.commit(claim, Counters(listed=20), listed, [], is_last=number == 23)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    found = catalog.jobs.get(job.id)
+    assert found is not None
+    assert found.counters.listed == 480 == catalog.listings.count_in_index(job.id)
+
+
+def test_a_database_that_is_away_is_said_to_be_without_its_password() -> None:
+    catalog = Catalog("postgresql+psycopg://celeriac:secret@127.0.0.1:1/celeriac")
+    with pytest.raises(CatalogUnavailable) as caught:
+        catalog.jobs.recent()
+    assert "127.0.0.1:1" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    catalog.close()

@@ -1,0 +1,128 @@
+"""Vectors equal those of sentence-transformers, for each pooling and architecture registered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from embedding_support.tiny_models import TINY_MODELS
+
+from celeriac.embedding import registry
+from celeriac.embedding.base import Embedder, Vectors
+from celeriac.embedding.files import find_folder
+from celeriac.embedding.models import EmbeddingModel
+
+if TYPE_CHECKING:
+    from conftest import Cacm
+    from sentence_transformers import SentenceTransformer
+
+UNICODE = [
+    "Straße, naïve café, Ångström",
+    "検索システムは文書を索引する",
+    "العربية والعبرية עברית",
+    "👩‍🔬🧪 measured 3 × 10⁻⁵ m²",
+    "e\u0301 against \u00e9, and a zero\u200bwidth space",
+]
+MINILM = "minilm-mean"
+
+
+@dataclass(frozen=True)
+class Case:
+    model: EmbeddingModel
+    embedder: Embedder
+    oracle: SentenceTransformer
+    texts: list[str]
+    """Of one token and of max_length, other scripts, duplicates, blank, and plain ones."""
+
+
+@pytest.fixture(scope="module", params=[MINILM, *TINY_MODELS])
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cacm: Cacm
+) -> Iterator[Case]:
+    from sentence_transformers import SentenceTransformer
+
+    corpus = [f"{d['title']}\n{d['abstract']}" for d in cacm.documents[1390:1450]]
+    if request.param == MINILM:
+        model = registry.BUILTIN[registry.DEFAULT_MODEL]
+    else:
+        tiny, folder = TINY_MODELS[request.param], tmp_path_factory.mktemp("model") / "saved"
+        tiny.build(folder, corpus + UNICODE)
+        model = tiny.description(folder)
+    embedder = registry.load(model, device="cpu", dtype="float32", environ={})
+    oracle = SentenceTransformer(str(find_folder(model, weights=True)), device="cpu")
+    yield Case(model, embedder, oracle, _texts(embedder, corpus))
+    embedder.close()
+
+
+def _texts(embedder: Embedder, corpus: list[str]) -> list[str]:
+    fitting = [
+        text
+        for text, length in zip(corpus, embedder.counter.count(corpus), strict=True)
+        if length <= embedder.counter.max_length
+    ]
+    texts = [*fitting[:16], "a", "", " \n\t padded  ", *UNICODE, _of_max_length(embedder)]
+    return [*texts, texts[3], texts[0]]
+
+
+def _of_max_length(embedder: Embedder) -> str:
+    counter = embedder.counter
+    text = "a"
+    while counter.count([text])[0] < counter.max_length:
+        text += " a"
+    assert counter.count([text]) == [counter.max_length]
+    return text
+
+
+def _cosines(left: Vectors, right: Vectors) -> np.ndarray:
+    dots = (left.astype(np.float64) * right).sum(axis=1)
+    return dots / (np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1))
+
+
+def test_vectors_equal_the_oracle(case: Case) -> None:
+    vectors = case.embedder.embed(case.texts)
+    expected = case.oracle.encode(case.texts, batch_size=8, show_progress_bar=False)
+
+    assert vectors.shape == (len(case.texts), case.model.dimension)
+    assert vectors.dtype == np.float32
+    assert _cosines(vectors, expected).min() >= 0.9999
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+
+
+def test_the_oracle_tells_texts_apart(case: Case) -> None:
+    """Without it, equal vectors would prove nothing."""
+    expected = case.oracle.encode(case.texts[:16], show_progress_bar=False)
+
+    neighbours = _cosines(expected[:-1], expected[1:])
+
+    assert np.median(neighbours) < 0.9
+
+
+def test_lengths_equal_the_oracle(case: Case) -> None:
+    counts = case.embedder.counter.count(case.texts)
+
+    expected = [int(case.oracle.tokenize([text])["attention_mask"].sum()) for text in case.texts]
+    assert counts == expected
+
+
+def test_a_vector_does_not_depend_on_its_batch(case: Case) -> None:
+    together = case.embedder.embed(case.texts)
+
+    alone = np.concatenate([case.embedder.embed([text]) for text in case.texts])
+    backwards = case.embedder.embed(case.texts[::-1])[::-1]
+
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+    np.testing.assert_allclose(backwards, together, atol=1e-5)
+
+
+def test_bfloat16_stays_close_to_float32(case: Case) -> None:
+    texts = case.texts[:12]
+    half = registry.load(case.model, device="cpu", dtype="bfloat16", environ={})
+
+    vectors = half.embed(texts)
+    half.close()
+
+    assert vectors.dtype == np.float32
+    assert _cosines(vectors, case.embedder.embed(texts)).min() >= 0.999

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from celeriac.embedding.cpus import available_cpus
+
+
+@pytest.fixture
+def affinity() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def write(root: Path, group: str, content: str) -> None:
+    folder = root / group
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cpu.max").write_text(content)
+
+
+def membership(root: Path, line: str) -> Path:
+    path = root.parent / "membership"
+    path.write_text(f"4:memory:/elsewhere\n{line}\n")
+    return path
+
+
+@pytest.mark.parametrize(("content", "expected"), [("50000 100000\n", 1), ("100000 100000\n", 1)])
+def test_a_quota_limits_and_is_rounded_up(tmp_path: Path, content: str, expected: int) -> None:
+    root = tmp_path / "cgroup"
+    write(root, ".", content)
+
+    assert available_cpus(root, membership(root, "0::/")) == expected
+
+
+def test_a_quota_above_the_affinity_changes_nothing(tmp_path: Path, affinity: int) -> None:
+    root = tmp_path / "cgroup"
+    write(root, ".", f"{(affinity + 3) * 100_000} 100000\n")
+
+    assert available_cpus(root, membership(root, "0::/")) == affinity
+
+
+def test_no_quota_leaves_the_affinity(tmp_path: Path, affinity: int) -> None:
+    root = tmp_path / "cgroup"
+    write(root, ".", "max 100000\n")
+
+    assert available_cpus(root, membership(root, "0::/")) == affinity
+
+
+def test_the_tightest_group_above_binds(tmp_path: Path) -> None:
+    root = tmp_path / "cgroup"
+    write(root, "pod/container", "max 100000\n")
+    write(root, "pod", "70000 100000\n")
+
+    assert available_cpus(root, membership(root, "0::/pod/container")) == 1
+
+
+@pytest.mark.parametrize("line", ["", "0::/"])
+def test_without_control_groups_the_affinity_counts(
+    tmp_path: Path, line: str, affinity: int
+) -> None:
+    root = tmp_path / "cgroup"
+
+    assert available_cpus(root, membership(root, line)) == affinity
+    assert available_cpus(root, tmp_path / "absent") == affinity
+
+
+def test_the_affinity_of_this_process_is_respected(tmp_path: Path) -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert available_cpus(tmp_path, tmp_path / "absent") == 1
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,0 +1,37 @@
+"""Messages to the workers, over Celery."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from celeriac.errors import BrokerUnavailable
+
+HIGH, NORMAL = 3, 6
+"""Priorities on Redis: 0 is the highest."""
+
+
+class CeleryDispatcher:
+    """The `Dispatcher` of a deployment: tasks named, not imported, so the API needs no worker."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def start_job(self, job_id: str) -> None:
+        self._send("celeriac.start_job", {"job_id": job_id}, HIGH)
+
+    def index_page(self, job_id: str, number: int, *, delay: float = 0) -> None:
+        self._send("celeriac.index_page", {"job_id": job_id, "page": number}, NORMAL, delay)
+
+    def finish_job(self, job_id: str, *, delay: float = 0) -> None:
+        self._send("celeriac.finish_job", {"job_id": job_id}, HIGH, delay)
+
+    def _send(self, task: str, arguments: dict[str, Any], priority: int, delay: float = 0) -> None:
+        try:
+            self._app.send_task(task, kwargs=arguments, priority=priority, countdown=delay or None)
+        except OperationalError as error:
+            raise BrokerUnavailable(
+                f"Redis cannot be reached ({error}); check CELERIAC_REDIS_URL and that it runs."
+            ) from error

@@ -1,0 +1,58 @@
+"""What this process holds: its settings and its runtime, made when first asked for.
+
+Standalone mode hands in a runtime of its own before anything asks.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from celeriac.runtime import Runtime
+from celeriac.settings import Settings
+from workers.searching import SearchServer
+
+_lock = threading.RLock()
+_runtime: Runtime | None = None
+_searches: SearchServer | None = None
+
+
+def runtime() -> Runtime:
+    """The process's runtime."""
+    global _runtime  # noqa: PLW0603
+    with _lock:
+        if _runtime is None:
+            _runtime = Runtime(Settings.load())
+        return _runtime
+
+
+def settings() -> Settings:
+    """The process's settings."""
+    return runtime().settings
+
+
+def use_runtime(given: Runtime) -> None:
+    """Make `given` the process's runtime."""
+    global _runtime  # noqa: PLW0603
+    with _lock:
+        _runtime = given
+
+
+def serve_searches() -> None:
+    """Answer searches in a thread of this process until it is closed."""
+    global _searches  # noqa: PLW0603
+    with _lock:
+        _searches = SearchServer(runtime())
+        _searches.start()
+
+
+def close() -> None:
+    """End what this process started and close its runtime, if it has one."""
+    global _runtime, _searches  # noqa: PLW0603
+    with _lock:
+        if _runtime is None:
+            return
+        _runtime.stopping.set()
+        if _searches is not None:
+            _searches.join()
+        _runtime.close()
+        _runtime = _searches = None

@@ -1,0 +1,49 @@
+"""The tasks: thin, idempotent, ids only. What they do is in `celeriac`."""
+
+from __future__ import annotations
+
+from celeriac.finish import Finisher
+from celeriac.jobs import JobRunner, request_job
+from celeriac.paging import PageRunner
+from workers.application import app
+from workers.dispatch import CeleryDispatcher
+from workers.process import runtime
+from workers.schedules import take_tick
+
+dispatcher = CeleryDispatcher(app)
+
+
+def _jobs() -> JobRunner:
+    return JobRunner(runtime(), dispatcher)
+
+
+@app.task(name="celeriac.start_job", priority=3)
+def start_job(job_id: str) -> None:
+    """Take up a queued job."""
+    _jobs().start(job_id)
+
+
+@app.task(name="celeriac.index_page")
+def index_page(job_id: str, page: int) -> None:
+    """Index one page of a job."""
+    PageRunner(runtime(), dispatcher, _jobs()).run(job_id, page)
+
+
+@app.task(name="celeriac.finish_job", priority=3)
+def finish_job(job_id: str) -> None:
+    """Sweep, verify and end a job whose pages are all committed."""
+    Finisher(runtime(), dispatcher, _jobs()).run(job_id)
+
+
+@app.task(name="celeriac.recover", priority=3)
+def recover() -> None:
+    """Send again whatever was lost on the way."""
+    if take_tick(runtime().redis, "recover", seconds=5):
+        _jobs().recover()
+
+
+@app.task(name="celeriac.scheduled_reindex", priority=3)
+def scheduled_reindex(tenant: str, entity_type: str) -> None:
+    """Reindex an entity type because its schedule says so."""
+    if take_tick(runtime().redis, f"reindex:{tenant}:{entity_type}", seconds=50):
+        request_job(runtime(), dispatcher, tenant, entity_type)
