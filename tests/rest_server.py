@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -62,7 +63,7 @@ class RestServer:
 
 @contextlib.contextmanager
 def rest_server(respond: Respond) -> Iterator[RestServer]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as httpd:
+    with _Server(("127.0.0.1", 0), _Handler) as httpd:
         server = RestServer(f"http://127.0.0.1:{httpd.server_address[1]}", respond)
         httpd.rest = server  # type: ignore[attr-defined]
         thread = Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
@@ -72,6 +73,12 @@ def rest_server(respond: Respond) -> Iterator[RestServer]:
         finally:
             httpd.shutdown()
             thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a client may leave at any time
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class _Handler(BaseHTTPRequestHandler):

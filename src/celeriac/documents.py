@@ -129,9 +129,11 @@ def _html(text: str) -> ExtractedText:
 
 
 def _pdf(content: bytes) -> ExtractedText:
-    from pypdf import PdfReader
-    from pypdf.errors import DependencyError
-
+    try:
+        from pypdf import PdfReader
+        from pypdf.errors import DependencyError
+    except ImportError as error:
+        raise UnreadableDocument("PDFs need pypdf: install celeriac[files].") from error
     try:
         reader = PdfReader(io.BytesIO(content))
         if reader.is_encrypted and not reader.decrypt(""):

@@ -7,6 +7,7 @@ import datetime as dt
 import io
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -454,6 +455,13 @@ def test_a_parquet_file_cut_off_is_an_error(tmp_path: Path, keep: int) -> None:
     content = (tmp_path / "a.parquet").read_bytes()
     (tmp_path / "a.parquet").write_bytes(content[:keep])
     with pytest.raises(SourceError, match=r"a\.parquet is not a whole Parquet file"):
+        files(tmp_path / "a.parquet").page(None)
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_parquet(tmp_path / "a.parquet", records(1))
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)  # as if it were not installed
+    with pytest.raises(SourceError, match=r"install celeriac\[files\]"):
         files(tmp_path / "a.parquet").page(None)
 
 

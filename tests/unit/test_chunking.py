@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 import regex
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -166,6 +166,11 @@ def test_no_chunk_is_longer_than_the_model_can_read(
 
 @settings(deadline=None)
 @given(texts, splittings, counters)
+@example(  # where a chunk ends before a long word, at a mark that stands on a space
+    "0" * 13 + "\x81" * 12 + " \u200c" + "0" * 213,
+    Splitting(SENTENCE, 100, 30),
+    MiniLmCounter(64),
+)
 def test_clusters_are_split_only_where_the_model_cannot_read_one(
     text: str, splitting: Splitting, counter: ByteCounter | MiniLmCounter
 ) -> None:
@@ -488,7 +493,11 @@ HOSTILE = {
     "line separators": "\u2028 ",
     "carets": "^",
     "NUL": "\x00",
-    "full stops": ". ",
+    "full stops": ".",
+    "full stops and spaces": ". ",
+    "full stops and brackets": ".)",
+    "question marks": "?",
+    "ideographic full stops": "。",
     "Han": "芹",
     "flags": FLAG,
     "families": FAMILY,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 import time
 
 import pypdf
@@ -220,6 +221,12 @@ def test_a_pdf_of_images_alone_says_what_to_do() -> None:
 def test_a_broken_pdf_is_unreadable(content: bytes) -> None:
     with pytest.raises(UnreadableDocument, match=r"^The PDF (is broken|holds no text)"):
         extract_text(content, "application/pdf")
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pypdf", None)  # as if it were not installed
+    with pytest.raises(UnreadableDocument, match=r"install celeriac\[files\]"):
+        extract_text(WHOLE, "application/pdf")
 
 
 @given(st.integers(0, 900), st.binary(min_size=1, max_size=8))

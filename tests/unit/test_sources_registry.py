@@ -221,3 +221,10 @@ def test_a_package_that_brings_no_usable_kind_is_named(
 def test_builtin_kinds_do_not_depend_on_other_packages(site: Path) -> None:
     install(site, {"x": "turnips:MISSING"}, TURNIPS)
     assert load_options(FILES)["kind"] == "files"
+
+
+@pytest.mark.parametrize("package", ["fsspec.core", "s3fs"])
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    with pytest.raises(ConfigurationError, match=r"install celeriac\[files\]"):
+        build_source({**FILES, "path": "s3://bucket/a.jsonl"})

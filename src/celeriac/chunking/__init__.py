@@ -1,9 +1,11 @@
 """Text to chunks: read `chunker` first.
 
-chunker       a page of texts through all of it; nothing longer than the model can read
-windows       where the windows of a text begin and end: TOKEN and SENTENCE
-boundaries    the best place to cut: paragraph, sentence, line, word
-measures      a text's length in tokens, anywhere in it, and its grapheme clusters
+chunker       a page of texts through all of it
+windows       where the windows of a text begin and end: TOKEN, SENTENCE
+fitting       no chunk longer than the model can read
+boundaries    where paragraphs, sentences, lines and words end
+measures      where the tokens of a text's encoding begin
+graphemes     where its grapheme clusters do
 """
 
 from celeriac.chunking.chunker import Chunker, SplitText

@@ -33,8 +33,8 @@ _ORDINAL = rf"(?m:^){_BLANK}*\d{{1,3}}"
 _PARAGRAPH = rf"(?P<space>{_NEWLINE}(?:{_BLANK}*+{_NEWLINE})++|\u2029\s*+)"
 _SENTENCE = (
     rf"[[\p{{Sentence_Terminal}}｡]--[.!?]]++{_CLOSING}(?P<space>\s*+)"
-    rf"|[!?]++{_CLOSING}(?P<space>\s++)"
-    rf"|(?<!{_ABBREVIATION}|{_ORDINAL})[.…]++{_CLOSING}(?P<space>\s++)(?!\p{{Ll}})"
+    rf"|(?<![!?])[!?]++{_CLOSING}(?P<space>\s++)"
+    rf"|(?<![.…]|{_ABBREVIATION}|{_ORDINAL})[.…]++{_CLOSING}(?P<space>\s++)(?!\p{{Ll}})"
 )
 _LINE = rf"(?P<space>{_NEWLINE}++)"
 
@@ -62,8 +62,8 @@ class Boundaries:
 
     def last_word(self, least: int, limit: int) -> int | None:
         """The last boundary of words in `[least, limit]`."""
-        if least <= limit and _BETWEEN_WORDS.match(self._text, limit):
-            return limit
+        if _BETWEEN_WORDS.match(self._text, limit):
+            return self._within(limit, least, limit)
         word = _LAST_WORD.search(self._text, max(least - 1, 0), limit)
         return self._within(word.end(), least, limit) if word else None
 

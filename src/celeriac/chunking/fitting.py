@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from celeriac.chunking.boundaries import Boundaries
@@ -15,6 +16,9 @@ from celeriac.errors import ModelError
 
 FILL = 0.95
 """What a piece is meant to fill of the model's length: model tokens are not spread evenly."""
+
+COUNT_BATCH = 1024
+"""Texts counted at once: a tokenizer's own record of a chunk is many times its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +65,14 @@ class Fitting:
             for spans, windows_split in zip(fitting, split, strict=True)
         ]
 
-    def _count(self, texts: Sequence[MeasuredText], spans: Sequence[tuple[int, Span]]) -> list[int]:
-        return self._counter.count([texts[text].text[start:end] for text, (start, end) in spans])
+    def _count(
+        self, texts: Sequence[MeasuredText], spans: Sequence[tuple[int, Span]]
+    ) -> Iterator[int]:
+        for first in range(0, len(spans), COUNT_BATCH):
+            batch = spans[first : first + COUNT_BATCH]
+            yield from self._counter.count(
+                [texts[text].text[start:end] for text, (start, end) in batch]
+            )
 
     @functools.cached_property
     def _overhead(self) -> int:
@@ -79,27 +89,27 @@ class Fitting:
     def _pieces(self, measured: MeasuredText, span: Span, count: int) -> Iterator[Span]:
         """`span`, which is `count` model tokens long, in two pieces or more."""
         start, end = span
+        return itertools.pairwise([start, *self._cuts(measured, span, count), end])
+
+    def _cuts(self, measured: MeasuredText, span: Span, count: int) -> Iterable[int]:
+        start, end = span
         room = FILL * (self._counter.max_length - self._overhead)
         content = max(count - self._overhead, 1)
         number = max(2, math.ceil(content / room))
-        one_cluster = measured.graphemes.ceil(start + 1) >= end
-        for cut in (
-            self._within_cluster(start, end, number)
-            if one_cluster
-            else _at_boundaries(measured, span, number, (end - start) * room / content)
-        ):
-            yield start, cut
-            start = cut
-        yield start, end
-
-    def _within_cluster(self, start: int, end: int, number: int) -> list[int]:
         if end - start == 1:
             raise ModelError(
                 f"The embedding model reads {self._counter.max_length} tokens at most, too few for "
                 "a single character; raise its max_length or shorten its passage prefix."
             )
-        number = min(number, end - start)
-        return [start + (end - start) * part // number for part in range(1, number)]
+        if measured.graphemes.ceil(start + 1) >= end:
+            return _between_code_points(span, number)
+        return _at_boundaries(measured, span, number, (end - start) * room / content)
+
+
+def _between_code_points(span: Span, number: int) -> list[int]:
+    start, end = span
+    number = min(number, end - start)
+    return [start + (end - start) * part // number for part in range(1, number)]
 
 
 def _at_boundaries(

@@ -47,8 +47,7 @@ class MeasuredText:
             UnicodeEncodeError: the text holds a lone surrogate.
             ConfigurationError: the encoding cannot be had.
         """
-        if not text.isascii():
-            text.encode("utf-8")
+        text.encode("utf-8")  # tiktoken would replace a lone surrogate, and shift what follows
         self.text = text
         self._encoding = encoding_name
         encode = encoding(encoding_name).encode_ordinary

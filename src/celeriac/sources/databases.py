@@ -79,7 +79,7 @@ def shown(url: URL) -> str:
 
 
 def _pool_options(url: URL) -> dict[str, Any]:
-    if url.get_backend_name() == "sqlite" and not url.database:
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         return {}
     return {"pool_size": 1, "max_overflow": 3, "pool_timeout": POOL_SECONDS}
 

@@ -150,7 +150,8 @@ class Cursors:
                 f"have {self.next_path!r}; check the source's `pagination`."
             )
         token = value_at(answer.body, self.next_path or "")
-        return str(token) if isinstance(token, str | int) and token is not False else None
+        usable = isinstance(token, str | int) and not isinstance(token, bool)
+        return str(token) if usable else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,10 @@ class ParquetReader:
     """
 
     def __init__(self, table: OpenTable, position: Position | None) -> None:
-        import pyarrow.parquet as pq
+        try:
+            import pyarrow.parquet as pq
+        except ImportError as error:
+            raise SourceError(f"{table.place} needs pyarrow: install celeriac[files].") from error
 
         self._place = table.place
         self._max_entity_bytes = table.format.max_entity_bytes

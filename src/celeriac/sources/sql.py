@@ -174,12 +174,13 @@ class SqlSource:
                 last = row
                 fields = _fields(row, parsed)
                 page.bytes_read += size_of(fields)
-                page.add(fields, f"{self._place}, row with {self._keys(row)}")
+                page.add(fields, f"{self._place}, row with {self._key_of(row)}")
         return None
 
-    def _keys(self, row: Mapping[str, Any]) -> str:
-        """A row's keys, for messages."""
-        return ", ".join(f"{name} {str(row[name])[:80]!r}" for name in self._columns_of(row))
+    def _key_of(self, row: Mapping[str, Any]) -> str:
+        """For messages."""
+        key = self._columns_of(row)[0]
+        return f"{key} {str(row[key])[:80]!r}"
 
     def _encode(self, row: Mapping[str, Any]) -> str:
         keys = [encode_key(row[name], name) for name in self._columns_of(row)]

@@ -52,14 +52,21 @@ class Storage:
         Raises:
             ConfigurationError: there is no such protocol, or its package is missing.
         """
-        from fsspec.core import url_to_fs
-
         self.shown = _USER_INFO.sub("", path)
         """The path without credentials, for messages."""
         try:
+            from fsspec.core import url_to_fs
+
             self._fs, self._path = url_to_fs(path, skip_instance_cache=True, **options)
-        except (ImportError, ValueError, TypeError) as error:
-            raise ConfigurationError(f"{self.shown}: {error}") from error
+        except ImportError as error:
+            raise ConfigurationError(
+                f"{self.shown} needs a package: {error}; install celeriac[files], and for s3:// "
+                "celeriac[s3]."
+            ) from error
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError(
+                f"{self.shown} cannot be used: {error}; check `path` and `storage_options`."
+            ) from error
 
     def files(self) -> list[StoredFile]:
         """The files, sorted by name; hidden ones (`.name`) below the root are left out.
