@@ -139,6 +139,8 @@ class Page:
     bytes_read: int = 0
     total: int | None = None
     """Entities in the whole listing, where the source says so."""
+    estimate: int | None = None
+    """The same, estimated: for progress alone, where the source does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,8 +100,9 @@ class PageRunner:
         job, entity_type, generation = self._work_of(claim)
         page = self._runtime.source(entity_type).page(claim.cursor)
         listed = self._list(claim, generation.partition, page)
-        if page.total is not None and claim.number == 0:
-            self._catalog.jobs.expect(job.id, page.total)
+        expected = page.total if page.total is not None else page.estimate
+        if expected is not None and claim.number == 0:
+            self._catalog.jobs.expect(job.id, expected)
 
         def checkpoint(counted: Counters) -> None:
             if self._runtime.stopping.is_set():

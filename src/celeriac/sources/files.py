@@ -6,7 +6,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from threading import Lock
 from types import MappingProxyType
@@ -133,7 +133,8 @@ class FilesSource:
             if next_cursor is None and page.full and number + 1 < len(files):
                 next_cursor = Position({"after": files[number].name}).encode()
             if next_cursor is not None:
-                return page.build(next_cursor, listing.total)
+                built = page.build(next_cursor, listing.total)
+                return replace(built, estimate=_estimate(built, listing)) if not cursor else built
         return page.build(None, listing.total)
 
     def close(self) -> None:
@@ -229,6 +230,14 @@ class FilesSource:
 
     def _readable(self, file: StoredFile) -> bool:
         return self._format_of(file) != DOCUMENTS or media_type_of(file.name) is not None
+
+
+def _estimate(first: Page, listing: _Listing) -> int | None:
+    """Entities in all files, if the others are as long as those of the first page."""
+    if first.bytes_read == 0:
+        return None
+    size = sum(file.size for file in listing.files)
+    return max(len(first.entities), round(len(first.entities) * size / first.bytes_read))
 
 
 def _first(files: Sequence[StoredFile], cursor: str | None) -> int:
