@@ -134,6 +134,15 @@ def write_configuration(folder: Path, tenants: Mapping[str, Mapping[str, Json]])
     return path
 
 
+def injection(**variables: str) -> dict[str, str]:
+    """The environment in which workers load `faults/injection`; its variables without prefix."""
+    paths = (ROOT / "src", ROOT, ROOT / "tests" / "faults" / "injection")
+    return {
+        "PYTHONPATH": os.pathsep.join(str(path) for path in paths),
+        **{f"CELERIAC_TEST_{name}": value for name, value in variables.items()},
+    }
+
+
 @contextlib.contextmanager
 def standalone(folder: Path, configuration: Path, **environment: str) -> Iterator[Service]:
     """`make up`, its data under `folder`."""

@@ -3,7 +3,6 @@ servers, each a process of its own."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,20 +10,10 @@ from pathlib import Path
 
 import pytest
 import servers
+from articles import Articles
 from conftest import Cacm, JsonObject
-from deployment import Json, Service, deployment, write_configuration
-from oracle import expected_chunks, indexed_chunks
+from deployment import Json, Service, deployment
 
-from celeriac.catalog.indexes import collection_of
-from celeriac.model import Entity, Partition
-from celeriac.settings import Settings
-from celeriac.store import open_store
-
-ARTICLE = {
-    "source": {"kind": "files", "path": "documents.jsonl", "id": "id", "page_size": 5},
-    "text_fields": ["title", "abstract"],
-    "index": {"model": "stub", "chunk_size": 100, "chunk_overlap": 10},
-}
 SECONDS_TO_ANSWER = 10.0
 """More than any answer may take when a server is away; far less than a hang."""
 
@@ -34,22 +23,12 @@ class Site:
     """A deployment and the servers it runs on."""
 
     service: Service
-    folder: Path
-    configuration: Path
+    articles: Articles
     redis: servers.RedisServer
     qdrant: servers.QdrantServer
-    postgres_url: str
 
     def assert_index_equals(self, job: Json, documents: list[JsonObject]) -> None:
-        settings = Settings.load({"CELERIAC_CONFIG": str(self.configuration)})
-        declared = settings.configuration.entity_type("acme", "article")
-        entities = [Entity(document["id"], document) for document in documents]
-        collection = collection_of(declared.spec, job["index_id"])
-        partition = Partition(collection, job["index_id"], job["generation"])
-        store = open_store(self.qdrant.url)
-        indexed = indexed_chunks(store, partition)
-        store.close()
-        assert indexed == expected_chunks(declared, entities)
+        self.articles.assert_index_equals(job, documents, url=self.qdrant.url)
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +38,8 @@ def documents(cacm: Cacm) -> list[JsonObject]:
 
 @pytest.fixture
 def site(tmp_path: Path, documents: list[JsonObject], postgres_url: str) -> Iterator[Site]:
-    lines = "".join(json.dumps(document) + "\n" for document in documents)
-    (tmp_path / "documents.jsonl").write_text(lines, encoding="utf-8")
-    configuration = write_configuration(tmp_path, {"acme": {"article": ARTICLE}})
+    articles = Articles.declare(tmp_path)
+    articles.write(documents)
     (tmp_path / "redis").mkdir()
     (tmp_path / "qdrant").mkdir()
     with (
@@ -69,13 +47,13 @@ def site(tmp_path: Path, documents: list[JsonObject], postgres_url: str) -> Iter
         servers.qdrant(tmp_path / "qdrant", own=True) as qdrant,
         deployment(
             tmp_path,
-            configuration,
+            articles.configuration,
             redis_url=redis.url,
             database_url=postgres_url,
             qdrant_url=qdrant.url,
         ) as service,
     ):
-        yield Site(service, tmp_path, configuration, redis, qdrant, postgres_url)
+        yield Site(service, articles, redis, qdrant)
 
 
 def test_it_reindexes_exactly_searches_and_finds_nothing_to_do_again(
@@ -145,9 +123,8 @@ def test_a_server_that_is_down_is_answered_with_503_and_back_without_a_restart(
 
 
 def test_sql_that_is_down_is_answered_with_503(tmp_path: Path, documents: list[JsonObject]) -> None:
-    lines = "".join(json.dumps(document) + "\n" for document in documents[:20])
-    (tmp_path / "documents.jsonl").write_text(lines, encoding="utf-8")
-    configuration = write_configuration(tmp_path, {"acme": {"article": ARTICLE}})
+    articles = Articles.declare(tmp_path)
+    articles.write(documents[:20])
     for name in ("redis", "qdrant", "postgres"):
         (tmp_path / name).mkdir()
     with (
@@ -156,7 +133,7 @@ def test_sql_that_is_down_is_answered_with_503(tmp_path: Path, documents: list[J
         servers.postgres(tmp_path / "postgres") as postgres,
         deployment(
             tmp_path,
-            configuration,
+            articles.configuration,
             redis_url=redis.url,
             database_url=postgres.url,
             qdrant_url=qdrant.url,

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from articles import Articles
 from conftest import Cacm, JsonObject
-from deployment import Service, standalone, write_configuration
-from oracle import expected_chunks, indexed_chunks
+from deployment import Service, standalone
 
-from celeriac.catalog.indexes import collection_of
-from celeriac.model import Entity, Partition
-from celeriac.settings import Settings
-from celeriac.store import open_store
-
-ARTICLE = {
-    "source": {"kind": "files", "path": "documents.jsonl", "id": "id", "page_size": 20},
-    "text_fields": ["title", "abstract"],
-    "filter_fields": [{"key": "published", "type": "string"}],
-    "index": {"model": "stub", "chunk_size": 100, "chunk_overlap": 10},
-}
 JOB_KEYS = {
     *("id", "tenant", "entity_type", "index_id", "generation", "state", "created_at"),
     *("started_at", "finished_at", "progress_percentage", "eta_seconds", "counters", "errors"),
@@ -41,20 +29,16 @@ def documents(cacm: Cacm) -> list[JsonObject]:
 
 
 @pytest.fixture(scope="module")
-def configuration(folder: Path, documents: list[JsonObject]) -> Path:
-    write_documents(folder, documents)
-    return write_configuration(folder, {"acme": {"article": ARTICLE}})
+def articles(folder: Path, documents: list[JsonObject]) -> Articles:
+    articles = Articles.declare(folder, page_size=20)
+    articles.write(documents)
+    return articles
 
 
 @pytest.fixture(scope="module")
-def service(folder: Path, configuration: Path) -> Iterator[Service]:
-    with standalone(folder, configuration) as service:
+def service(folder: Path, articles: Articles) -> Iterator[Service]:
+    with standalone(folder, articles.configuration) as service:
         yield service
-
-
-def write_documents(folder: Path, documents: list[JsonObject]) -> None:
-    lines = "".join(json.dumps(document) + "\n" for document in documents)
-    (folder / "documents.jsonl").write_text(lines, encoding="utf-8")
 
 
 def test_a_reindex_leads_to_a_job_that_succeeds(service: Service) -> None:
@@ -73,15 +57,15 @@ def test_a_second_reindex_embeds_nothing(service: Service) -> None:
 
 
 def test_changes_in_the_source_are_followed(
-    service: Service, folder: Path, documents: list[JsonObject]
+    service: Service, articles: Articles, documents: list[JsonObject]
 ) -> None:
     service.reindex("acme", "article")
     changed = [dict(document) for document in documents[3:]]
     changed[0]["abstract"] = "A new abstract about celeriac."
-    write_documents(folder, changed)
+    articles.write(changed)
     counters = service.reindex("acme", "article")["counters"]
     assert (counters["indexed"], counters["unchanged"], counters["removed"]) == (1, 146, 3)
-    write_documents(folder, documents)
+    articles.write(documents)
     counters = service.reindex("acme", "article")["counters"]
     assert (counters["indexed"], counters["unchanged"], counters["removed"]) == (4, 146, 0)
 
@@ -156,13 +140,12 @@ def test_a_wrong_method_or_path_gets_an_error_message(service: Service) -> None:
 
 
 def test_a_poisoned_file_does_not_stop_the_others(
-    folder: Path, service: Service, documents: list[JsonObject]
+    articles: Articles, service: Service, documents: list[JsonObject]
 ) -> None:
-    write_documents(folder, documents)
-    with (folder / "documents.jsonl").open("a") as lines:
-        lines.write('{"title": "no id"}\n{"id": "broken", \n{"id": "empty", "title": " "}\n')
+    poison = '{"title": "no id"}\n{"id": "broken", \n{"id": "empty", "title": " "}\n'
+    articles.write(documents, also=poison)
     job = service.reindex("acme", "article")
-    write_documents(folder, documents)
+    articles.write(documents)
     assert job["state"] == "succeeded"
     assert job["counters"]["failed"] == 3
     assert {error["class"] for error in job["errors"]} >= {"MissingId", "EmptyText"}
@@ -178,50 +161,39 @@ def test_two_requests_at_once_are_one_running_and_one_waiting_job(service: Servi
 def test_what_was_indexed_is_there_after_a_restart_and_equals_the_source(
     tmp_path: Path, documents: list[JsonObject]
 ) -> None:
-    write_documents(tmp_path, documents)
-    configuration = write_configuration(tmp_path, {"acme": {"article": ARTICLE}})
-    with standalone(tmp_path, configuration) as service:
+    articles = Articles.declare(tmp_path)
+    articles.write(documents)
+    with standalone(tmp_path, articles.configuration) as service:
         first = service.reindex("acme", "article")
-    with standalone(tmp_path, configuration) as service:
+    with standalone(tmp_path, articles.configuration) as service:
         second = service.reindex("acme", "article")
         hits = service.search("acme", "article", "anything", top_k=1)
     assert second["counters"]["unchanged"] == first["counters"]["indexed"] == 150
     assert len(hits) == 1
-
-    declared = Settings.load({"CELERIAC_CONFIG": str(configuration)}).configuration.entity_type(
-        "acme", "article"
-    )
-    entities = [Entity(document["id"], document) for document in documents]
-    store = open_store(path=tmp_path / "home" / "qdrant")
-    collection = collection_of(declared.spec, second["index_id"])
-    partition = Partition(collection, second["index_id"], second["generation"])
-    assert indexed_chunks(store, partition) == expected_chunks(declared, entities)
-    store.close()
+    articles.assert_index_equals(second, documents, path=tmp_path / "home" / "qdrant")
 
 
 def test_a_second_standalone_on_the_same_data_says_why_it_does_not_start(
-    service: Service, folder: Path, configuration: Path
+    service: Service, folder: Path, articles: Articles
 ) -> None:
     refused = pytest.raises(AssertionError, match="Another standalone celeriac uses")
-    with refused, standalone(folder, configuration):
+    with refused, standalone(folder, articles.configuration):
         pass
 
 
 def test_a_wrong_configuration_says_where(tmp_path: Path) -> None:
-    wrong = {**ARTICLE, "text_feilds": ["title"]}
-    configuration = write_configuration(tmp_path, {"acme": {"article": wrong}})
+    articles = Articles.declare(tmp_path, text_feilds=["title"])
     refused = pytest.raises(AssertionError, match="did you mean 'text_fields'")
-    with refused, standalone(tmp_path, configuration):
+    with refused, standalone(tmp_path, articles.configuration):
         pass
 
 
 def test_killed_in_the_middle_of_a_job_it_goes_on_when_started_again(
     tmp_path: Path, documents: list[JsonObject]
 ) -> None:
-    write_documents(tmp_path, documents)
-    slow = {**ARTICLE, "source": {**ARTICLE["source"], "page_size": 1}}  # type: ignore[dict-item]
-    configuration = write_configuration(tmp_path, {"acme": {"article": slow}})
-    with standalone(tmp_path, configuration) as service:
+    articles = Articles.declare(tmp_path, page_size=1)
+    articles.write(documents)
+    with standalone(tmp_path, articles.configuration) as service:
         location = service.request_reindex("acme", "article")
         while service.job(location)["counters"]["listed"] < 5:
             pass

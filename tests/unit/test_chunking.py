@@ -409,6 +409,24 @@ def test_overlap_begins_with_a_word_where_no_sentence_begins_in_it() -> None:
         assert 18 <= len(shared.split()) <= 20
 
 
+def test_a_token_window_that_would_divide_a_cluster_ends_before_it() -> None:
+    before, after = " word" * 98, FAMILY + " word" * 50
+
+    first, second = split(before + after, TOKEN).chunks
+
+    assert (first.text, first.tokens) == (before, 98)
+    assert second.text == after
+
+
+def test_a_token_window_that_would_begin_within_a_cluster_begins_before_it() -> None:
+    text = " word" * 88 + FAMILY + " word" * 60
+
+    chunks = split(text, TOKEN, size=110, overlap=10).chunks
+
+    assert chunks[0].tokens == 110
+    assert chunks[1].text.startswith(FAMILY)
+
+
 def test_crlf_is_never_divided() -> None:
     for method in SplittingMethod:
         chunks = pieces(split("one\r\n" * 300, method, overlap=10))

@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from marshmallow import ValidationError
 
@@ -226,5 +227,7 @@ def test_builtin_kinds_do_not_depend_on_other_packages(site: Path) -> None:
 @pytest.mark.parametrize("package", ["fsspec.core", "s3fs"])
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    # fsspec keeps the classes it has imported before.
+    monkeypatch.delitem(fsspec.registry._registry, "s3", raising=False)
     with pytest.raises(ConfigurationError, match=r"install celeriac\[files\]"):
         build_source({**FILES, "path": "s3://bucket/a.jsonl"})
