@@ -7,8 +7,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
+from fsspec.registry import _registry as known_classes
 from marshmallow import ValidationError
 
 from celeriac.errors import ConfigurationError
@@ -228,6 +228,6 @@ def test_builtin_kinds_do_not_depend_on_other_packages(site: Path) -> None:
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     # fsspec keeps the classes it has imported before.
-    monkeypatch.delitem(fsspec.registry._registry, "s3", raising=False)
+    monkeypatch.delitem(known_classes, "s3", raising=False)
     with pytest.raises(ConfigurationError, match=r"install celeriac\[files\]"):
         build_source({**FILES, "path": "s3://bucket/a.jsonl"})
