@@ -95,11 +95,11 @@ class Service:
         location: str = answer.headers["Location"]
         return location
 
-    def reindex(self, tenant: str, entity_type: str, timeout: float = 240) -> Json:
+    def reindex(self, tenant: str, entity_type: str, timeout: float = 600) -> Json:
         """Reindex and wait; the job resource at the end."""
         return self.await_job(self.request_reindex(tenant, entity_type), timeout)
 
-    def await_job(self, location: str, timeout: float = 240) -> Json:
+    def await_job(self, location: str, timeout: float = 600) -> Json:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             job = self.job(location)

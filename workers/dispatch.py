@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu import Connection
+from kombu.exceptions import LimitExceeded, OperationalError
+from kombu.pools import producers
+from redis.exceptions import RedisError
 
 from celeriac.errors import BrokerUnavailable
 
+PATIENCE = 3
+"""Seconds that Redis has to take a message; there is one retry."""
 HIGH, NORMAL = 3, 6
 """Priorities on Redis: 0 is the highest."""
 
@@ -18,6 +23,12 @@ class CeleryDispatcher:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+
+    def _connection(self) -> Connection:
+        # A worker may wait for its messages; whoever sends one wants to know soon.
+        return self._app.connection_for_write(
+            transport_options={"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
+        )
 
     def start_job(self, job_id: str) -> None:
         self._send("celeriac.start_job", {"job_id": job_id}, HIGH)
@@ -30,8 +41,15 @@ class CeleryDispatcher:
 
     def _send(self, task: str, arguments: dict[str, Any], priority: int, delay: float = 0) -> None:
         try:
-            self._app.send_task(task, kwargs=arguments, priority=priority, countdown=delay or None)
-        except OperationalError as error:
+            with producers[self._connection()].acquire(block=True, timeout=PATIENCE) as producer:
+                self._app.send_task(
+                    task,
+                    kwargs=arguments,
+                    priority=priority,
+                    countdown=delay or None,
+                    producer=producer,
+                )
+        except (OperationalError, LimitExceeded, RedisError) as error:
             raise BrokerUnavailable(
                 f"Redis cannot be reached ({error}); check CELERIAC_REDIS_URL and that it runs."
             ) from error

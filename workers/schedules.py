@@ -19,7 +19,9 @@ def beat_schedule(configuration: Configuration) -> dict[str, dict[str, Any]]:
         "recover": {
             "task": "celeriac.recover",
             "schedule": RECOVERY_INTERVAL,
-            "options": {"expires": RECOVERY_INTERVAL, "priority": 3},
+            # Not sooner: an expiry is a time by the sender's clock, and a worker whose clock is
+            # ahead would drop every one. A backlog is cheap, for one runs a tick.
+            "options": {"expires": 3600, "priority": 3},
         }
     }
     for tenant in configuration.tenants.values():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from celery import Task
+from redis.exceptions import RedisError
+
+from celeriac.errors import TransientError
 from celeriac.finish import Finisher
 from celeriac.jobs import JobRunner, request_job
 from celeriac.paging import PageRunner
@@ -42,8 +46,16 @@ def recover() -> None:
         _jobs().recover()
 
 
-@app.task(name="celeriac.scheduled_reindex", priority=3)
-def scheduled_reindex(tenant: str, entity_type: str) -> None:
-    """Reindex an entity type because its schedule says so."""
-    if take_tick(runtime().redis, f"reindex:{tenant}:{entity_type}", seconds=50):
+@app.task(
+    name="celeriac.scheduled_reindex",
+    priority=3,
+    bind=True,
+    autoretry_for=(TransientError, RedisError),
+    retry_backoff=True,
+    max_retries=20,
+)
+def scheduled_reindex(self: Task, tenant: str, entity_type: str) -> None:
+    """Reindex an entity type because its schedule says so; an outage at the tick delays it."""
+    tick = f"reindex:{tenant}:{entity_type}"
+    if self.request.retries or take_tick(runtime().redis, tick, seconds=50):
         request_job(runtime(), dispatcher, tenant, entity_type)

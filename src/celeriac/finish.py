@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from celeriac.catalog.indexes import Generation
 from celeriac.catalog.jobs import Job
 from celeriac.catalog.listings import IN_INDEX, Expected
 from celeriac.dispatch import Dispatcher
@@ -29,6 +30,7 @@ from celeriac.leases import LEASE
 from celeriac.model import Outcome, Partition
 from celeriac.runtime import Runtime
 from celeriac.store.base import VOID, Marker
+from celeriac.tally import entity_key
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +75,7 @@ class Finisher:
             return
 
         def renew() -> None:
-            if not self._catalog.jobs.claim_finish(job_id, token, LEASE):
+            if not self._catalog.jobs.renew_finish(job_id, token, LEASE):
                 raise JobStopped
 
         def checkpoint() -> None:
@@ -89,18 +91,28 @@ class Finisher:
         if job is None:
             return
         try:
-            self._finish(job, checkpoint)
+            self._finish(job, token, checkpoint)
         except JobStopped:
             logger.warning("finish was stopped", extra={"action": "finish", "job": job_id})
+            self._catalog.jobs.release_finish(job_id, token)
+            self._jobs.start_waiting(job_id)
+        except WorkerStopping:
+            self._catalog.jobs.release_finish(job_id, token)
+            self._dispatcher.finish_job(job_id)
         except TransientError as error:
             self._postpone(job, error)
         except CeleriacError as error:
-            self._jobs.fail(job_id, str(error))
+            self._fail(job_id, token, str(error))
         except Exception as error:
             logger.exception("finish failed", extra={"action": "finish", "job": job_id})
-            self._jobs.fail(job_id, f"{type(error).__name__}: {error}")
+            self._fail(job_id, token, f"{type(error).__name__}: {error}")
         finally:
             self._catalog.jobs.release_finish(job_id, token)
+
+    def _fail(self, job_id: str, token: str, reason: str) -> None:
+        """Fail the job, unless another worker finishes it by now."""
+        if self._catalog.jobs.release_finish(job_id, token):
+            self._jobs.fail(job_id, reason)
 
     def _postpone(self, job: Job, error: TransientError) -> None:
         waited = self._catalog.pages.idle_for(job.id)
@@ -112,23 +124,31 @@ class Finisher:
         )
         self._dispatcher.finish_job(job.id, delay=error.retry_after or RETRY_DELAY)
 
-    def _finish(self, job: Job, checkpoint: Callable[[], None]) -> None:
+    def _finish(self, job: Job, token: str, checkpoint: Callable[[], None]) -> None:
         if job.generation is None:
             raise JobStopped
         generation = self._catalog.indexes.generation(job.index_id, job.generation)
         if self._run_again(job, self._catalog.listings.unclaimed_pages(job.id)):
             return
         found = self._compare(job, generation.partition, checkpoint)
-        if found.gone and self._list_again(job):
+        checkpoint()
+        if self._list_again(job):
             return
         if self._run_again(job, self._pages_to_mend(job, generation.partition, found)):
             return
         self._sweep(job, generation.partition, found, checkpoint)
-        self._verify(job, generation.partition, found, checkpoint)
+        if self._run_again(job, self._verify(job, generation.partition, found, checkpoint)):
+            return
+        self._refuse_total_failure(job)
+        self._refuse_loss(job, generation, checkpoint)
+        self._drop_superseded(generation, checkpoint)
         checkpoint()
-        self._catalog.indexes.switch(job.index_id, generation.number, job.id)
-        self._jobs.succeed(job.id)
-        self._drop_superseded(job.index_id)
+        twice = self._catalog.listings.overcounted(job.id)
+        if not self._catalog.indexes.switch(
+            job.index_id, generation.number, job.id, token, twice.negated()
+        ):
+            raise JobStopped
+        self._jobs.succeeded(job.id)
 
     def _run_again(self, job: Job, numbers: list[int]) -> bool:
         if not numbers:
@@ -139,8 +159,8 @@ class Finisher:
         return True
 
     def _list_again(self, job: Job) -> bool:
-        """Where a listing can skip an entity, what it missed is gone only if a second complete
-        listing misses it too."""
+        """Where a listing can skip an entity, what it missed is not there only if a second
+        complete listing misses it too."""
         entity_type = self._runtime.entity_type(job.tenant, job.entity_type)
         if self._runtime.source(entity_type).stable_listing:
             return False
@@ -221,8 +241,11 @@ class Finisher:
 
     def _verify(
         self, job: Job, partition: Partition, found: _Comparison, checkpoint: Callable[[], None]
-    ) -> None:
-        """Hold the store against the listing: every entity, and not a point more."""
+    ) -> list[int]:
+        """Hold the store against the listing: every entity, and not a point more.
+
+        Returns the pages to run again because chunks of their entities are missing.
+        """
         listed = self._catalog.listings.count_in_index(job.id)
         if found.matching != listed:
             raise VerificationFailed(
@@ -230,13 +253,58 @@ class Finisher:
                 "Something else removes points from the collection; reindex once it is stopped."
             )
         if self._runtime.store.count(partition) == found.points:
-            return
+            return []
         self._remove_orphans(partition, checkpoint)
         counted = self._runtime.store.count(partition)
+        if counted < found.points:
+            return self._pages_of_incomplete(job, partition, checkpoint)
         if counted != found.points:
             raise VerificationFailed(
                 f"The index has {counted} chunks where the source gives {found.points}; reindex."
             )
+        return []
+
+    def _pages_of_incomplete(
+        self, job: Job, partition: Partition, checkpoint: Callable[[], None]
+    ) -> list[int]:
+        """Void the markers of entities that lack chunks; the pages that list them."""
+        numbers: set[int] = set()
+        for markers in self._runtime.store.scan_markers(partition):
+            checkpoint()
+            broken = [marker for marker in markers if not self._is_whole(partition, marker)]
+            if broken:
+                extents = {marker.entity_id: marker.chunk_count for marker in broken}
+                self._runtime.store.void(partition, extents)
+                keys = [uuid.UUID(marker.point_id) for marker in broken]
+                numbers.update(self._catalog.listings.pages_of(job.id, keys))
+        return sorted(numbers)
+
+    def _refuse_total_failure(self, job: Job) -> None:
+        """Where not one entity could be indexed something is wrong with more than the entities."""
+        counted = job.counters
+        if counted.listed and counted.failed == counted.listed:
+            first = self._catalog.jobs.errors(job.id, limit=1)[0]
+            raise VerificationFailed(
+                f"None of the {counted.listed} listed entities could be indexed. The first: "
+                f"{first.entity_id or 'one without an id'}: {first.error_class}: {first.message}"
+            )
+
+    def _refuse_loss(
+        self, job: Job, generation: Generation, checkpoint: Callable[[], None]
+    ) -> None:
+        """A new generation may not lack more of the live one than a sweep might remove of it."""
+        live = self._catalog.indexes.live(job.index_id)
+        if live is None or live.number == generation.number:
+            return
+        found = _Comparison()
+        for markers in self._runtime.store.scan_markers(live.partition):
+            checkpoint()
+            keys = [entity_key(generation.partition, marker.entity_id) for marker in markers]
+            expected = self._catalog.listings.expected(job.id, keys)
+            found.markers += len(markers)
+            found.gone += len(markers) - sum(one.outcome in IN_INDEX for one in expected.values())
+        if found.gone:
+            self._refuse_mass_removal(job, found)
 
     def _remove_orphans(self, partition: Partition, checkpoint: Callable[[], None]) -> None:
         """Delete chunks that no marker accounts for: what a crash left of a first writing."""
@@ -253,8 +321,12 @@ class Finisher:
             if orphans:
                 store.delete_chunks(partition, orphans)
 
-    def _drop_superseded(self, index_id: str) -> None:
-        for generation in self._catalog.indexes.superseded(index_id, keep=KEPT_GENERATIONS):
+    def _drop_superseded(self, building: Generation, checkpoint: Callable[[], None]) -> None:
+        # While the job runs no other one can begin to build on what is dropped here.
+        for generation in self._catalog.indexes.superseded(
+            building.index_id, building.number, keep=KEPT_GENERATIONS
+        ):
+            checkpoint()
             self._runtime.store.delete_partition(generation.partition)
             self._catalog.indexes.mark_dropped(generation)
 

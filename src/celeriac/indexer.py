@@ -99,7 +99,7 @@ class Indexer:
         tally = Tally()
         rendered = self._render(entities, tally)
         markers = self._store.markers(self._partition, [one.id for one, _ in rendered])
-        changed = self._sort_out(rendered, markers, tally)
+        changed = self._sort_out(rendered, markers, checkpoint, tally)
         for group in _groups(changed):
             self._replace(group, checkpoint, tally)
         return tally.result(self._partition)
@@ -119,6 +119,7 @@ class Indexer:
         self,
         rendered: Sequence[tuple[RenderedEntity, str]],
         markers: Mapping[str, Marker],
+        checkpoint: Checkpoint,
         tally: Tally,
     ) -> list[_Changed]:
         """Count the unchanged, take the empty ones out of the index, cut the changed ones."""
@@ -128,7 +129,7 @@ class Indexer:
             if marker is not None and marker.fingerprint == fingerprint:
                 tally.unchanged(one.id, fingerprint, marker.chunk_count)
             elif not one.text.strip():
-                self._empty(one.id, marker, tally)
+                self._empty(one.id, marker, checkpoint, tally)
             else:
                 changed.append((one, fingerprint, marker))
         splits = self._chunker.split_many([one.text for one, _, _ in changed])
@@ -137,8 +138,12 @@ class Indexer:
             for (one, fingerprint, marker), split in zip(changed, splits, strict=True)
         ]
 
-    def _empty(self, entity_id: str, marker: Marker | None, tally: Tally) -> None:
-        self._remove(marker)
+    def _empty(
+        self, entity_id: str, marker: Marker | None, checkpoint: Checkpoint, tally: Tally
+    ) -> None:
+        if marker is not None:
+            checkpoint(tally.counters)
+            self._remove(marker)
         tally.fail(entity_id, EmptyText(), Outcome.EMPTY)
 
     def _replace(self, group: list[_Changed], checkpoint: Checkpoint, tally: Tally) -> None:

@@ -40,12 +40,8 @@ def request_job(
     declared = runtime.entity_type(tenant, entity_type)
     index_id = runtime.catalog.indexes.ensure(declared.tenant, declared.name)
     request = runtime.catalog.jobs.request(index_id, declared.tenant, declared.name, removal_limit)
-    try:
-        dispatcher.start_job(request.job.id)
-    except BrokerUnavailable:
-        if not request.joined:
-            runtime.catalog.jobs.withdraw(request.job.id)
-        raise
+    # Where that fails the row stays: others may have joined it, and `recover` starts it.
+    dispatcher.start_job(request.job.id)
     return request
 
 
@@ -76,6 +72,9 @@ class JobRunner:
             self._wait(job, error)
         except CeleriacError as error:
             self.fail(job.id, str(error))
+        except Exception as error:
+            logger.exception("planning failed", extra={"action": "start", "job": job.id})
+            self.fail(job.id, f"{type(error).__name__}: {error}")
 
     def _prepare(self, job: Job) -> None:
         """Settle which generation the job writes, have its collection, send the first page."""
@@ -117,11 +116,10 @@ class JobRunner:
             logger.error("job failed", extra={"action": "fail", "job": job_id, "reason": message})
             self._ended(job_id)
 
-    def succeed(self, job_id: str) -> None:
-        """End a job whose index was found to equal its source."""
-        if self._catalog.jobs.succeed(job_id):
-            logger.info("job succeeded", extra={"action": "succeed", "job": job_id})
-            self._ended(job_id)
+    def succeeded(self, job_id: str) -> None:
+        """Announce a job whose index was found to equal its source."""
+        logger.info("job succeeded", extra={"action": "succeed", "job": job_id})
+        self._ended(job_id)
 
     def start_waiting(self, job_id: str) -> None:
         """Let the job start that waits for this one's index."""

@@ -210,6 +210,10 @@ class Counters:
     def __add__(self, other: Counters) -> Counters:
         return Counters(*(getattr(self, name) + getattr(other, name) for name in COUNTERS))
 
+    def negated(self) -> Counters:
+        """What takes these back when it is added."""
+        return Counters(*(-getattr(self, name) for name in COUNTERS))
+
 
 COUNTERS = tuple(field.name for field in fields(Counters))
 

@@ -71,8 +71,7 @@ class PageRunner:
         if claim is None:
             return
         if claim.claims > MOST_CLAIMS:
-            crashes = claim.claims - 1
-            self._jobs.fail(job_id, f"Page {number} brought its worker down {crashes} times.")
+            self._fail(claim, f"Page {number} brought its worker down {claim.claims - 1} times.")
             return
         with self._runtime.heartbeat.hold(lambda: self._catalog.pages.renew(claim, LEASE)):
             self._attempt(claim)
@@ -85,16 +84,29 @@ class PageRunner:
         except JobStopped:
             self._catalog.pages.release(claim)
             self._jobs.start_waiting(claim.job_id)
-        except WorkerStopping as error:
-            self._catalog.pages.postpone(claim, 0, str(error))
-            self._send(claim.job_id, claim.number)
+        except WorkerStopping:
+            self._give_back(claim)
         except TransientError as error:
             self._postpone(claim, error)
         except CeleriacError as error:
-            self._jobs.fail(claim.job_id, f"Page {claim.number}: {error}")
+            self._fail(claim, f"Page {claim.number}: {error}")
         except Exception as error:
             logger.exception("page failed", extra=_context(claim))
-            self._jobs.fail(claim.job_id, f"Page {claim.number}: {type(error).__name__}: {error}")
+            if self._runtime.stopping.is_set():
+                # What this process holds is being closed: no fault of the page.
+                self._give_back(claim)
+            else:
+                self._fail(claim, f"Page {claim.number}: {type(error).__name__}: {error}")
+
+    def _give_back(self, claim: Claim) -> None:
+        self._catalog.pages.give_back(claim)
+        self._send(claim.job_id, claim.number)
+
+    def _fail(self, claim: Claim, reason: str) -> None:
+        """Fail the job, unless the page is another worker's by now: then it is for that one to say.
+        The lease goes first, or the job that waits would wait for it to run out."""
+        if self._catalog.pages.release(claim):
+            self._jobs.fail(claim.job_id, reason)
 
     def _run(self, claim: Claim) -> None:
         job, entity_type, generation = self._work_of(claim)

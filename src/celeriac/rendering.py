@@ -129,7 +129,14 @@ def _string(value: Any) -> str:
 def _integer(value: Any) -> int:
     if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
         raise TypeError
-    return int(value)
+    return _storable(int(value))
+
+
+def _storable(number: int) -> int:
+    """The number, which the store keeps in 64 bits."""
+    if not -(2**63) <= number < 2**63:
+        raise OverflowError
+    return number
 
 
 def _float(value: Any) -> float:
@@ -170,7 +177,18 @@ def _time(value: Any) -> str:
 def _list(value: Any) -> MetadataValue:
     if not isinstance(value, list | tuple):
         raise TypeError
-    return [item if isinstance(item, bool | int | float) else _string(item) for item in value]
+    return [_item(item) for item in value]
+
+
+def _item(value: Any) -> str | int | float | bool:
+    match value:
+        case bool():
+            return value
+        case int():
+            return _storable(value)
+        case float():
+            return _float(value)
+    return _string(value)
 
 
 def _structure(value: Any) -> MetadataValue:

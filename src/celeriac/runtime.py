@@ -17,7 +17,7 @@ from celeriac.chunking import Chunker
 from celeriac.configuration import EntityType
 from celeriac.embedding import registry
 from celeriac.embedding.base import Embedder, TokenCounter
-from celeriac.errors import ConfigurationError
+from celeriac.errors import ConfigurationError, ModelError
 from celeriac.indexer import Indexer
 from celeriac.leases import Heartbeat
 from celeriac.progress import Progress
@@ -116,10 +116,17 @@ class Runtime:
             identity={"tenant": entity_type.tenant, "entity_type": entity_type.name},
             renderer=Renderer(spec),
             chunker=Chunker(spec.splitting, self.counter(spec.model)),
-            # A reindex that finds nothing changed never loads the model.
-            embed=lambda texts: self.embedder(spec.model).embed(texts),
+            embed=lambda texts: self._usable(spec.model).embed(texts),
             store=self.store,
         )
+
+    def _usable(self, model: str) -> Embedder:
+        """The model, loaded only once a reindex finds something changed. One that cannot be
+        loaded is no fault of the texts."""
+        try:
+            return self.embedder(model)
+        except ModelError as error:
+            raise ConfigurationError(str(error)) from error
 
     def preset(
         self,

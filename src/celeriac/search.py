@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from celeriac.catalog.indexes import Generation
 from celeriac.errors import ConfigurationError, NotFound
 from celeriac.model import MetadataValue
 from celeriac.runtime import Runtime
@@ -31,8 +32,19 @@ def search(
     live = runtime.catalog.indexes.live(index.id) if index else None
     if live is None:
         raise NotFound(f"Nothing is indexed yet for {tenant}/{declared.name}; reindex it first.")
+    _require_same_model(runtime, live)
     vector = runtime.embedder(live.model).embed_query(text)
     return runtime.store.search(live.partition, vector, top_k=top_k, filters=filters)
+
+
+def _require_same_model(runtime: Runtime, live: Generation) -> None:
+    """A query embedded otherwise than the index would find anything but what is near."""
+    model = runtime.settings.configuration.models.get(live.model)
+    if model is None or model.digest != live.model_digest:
+        raise ConfigurationError(
+            f"The index was built with a model {live.model!r} that is described otherwise by now; "
+            "reindex, or describe it under `models:` as it was."
+        )
 
 
 def _require_declared(filters: Mapping[str, MetadataValue], declared: list[str]) -> None:

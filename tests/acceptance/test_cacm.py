@@ -28,7 +28,7 @@ NDCG_REFERENCE = 0.3855
 NDCG_REQUIRED = 0.380
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("mode", ["local", "server"])
 def test_cacm(mode: str, tmp_path: Path, cacm: Cacm, request: pytest.FixtureRequest) -> None:
     shutil.copy(cacm.folder / "documents.jsonl", tmp_path)
@@ -39,7 +39,7 @@ def test_cacm(mode: str, tmp_path: Path, cacm: Cacm, request: pytest.FixtureRequ
         environment["CELERIAC_QDRANT_URL"] = server.url
 
     with standalone(tmp_path, configuration, **environment) as service:
-        first = service.reindex("acme", "article", timeout=1200)
+        first = service.reindex("acme", "article", timeout=2400)
         assert first["state"] == "succeeded"
         assert first["counters"]["indexed"] == len(cacm.documents)
         second = service.reindex("acme", "article")

@@ -109,7 +109,7 @@ def test_one_job_runs_one_waits_the_rest_join(catalog: Catalog) -> None:
     assert queued(catalog).id == second.id
     assert catalog.jobs.take_up(second.id) is None
 
-    catalog.jobs.succeed(first.id)
+    catalog.jobs.cancel(first.id)
 
     assert catalog.jobs.take_up(second.id) is not None
 
@@ -258,16 +258,25 @@ def test_the_listing_says_what_is_expected_and_what_nobody_dealt_with(catalog: C
     assert catalog.listings.unclaimed_pages(job.id) == [1]
     assert catalog.listings.contested(job.id) == []
 
-    catalog.jobs.succeed(job.id)
+    catalog.jobs.cancel(job.id)
     catalog.listings.clear_ended()
     assert catalog.listings.expected(job.id, [a, b, c]) == {}
+
+
+def switch(catalog: Catalog, index_id: str, number: int) -> None:
+    """End a job of the index as succeeded, with this generation."""
+    job = catalog.jobs.take_up(catalog.jobs.request(index_id, "acme", "product").job.id)
+    assert job is not None
+    assert catalog.jobs.claim_finish(job.id, "token", LEASE)
+    assert not catalog.indexes.switch(index_id, number, job.id, "another", Counters())
+    assert catalog.indexes.switch(index_id, number, job.id, "token", Counters())
 
 
 def test_a_changed_spec_is_built_beside_the_live_generation(catalog: Catalog) -> None:
     index_id = catalog.indexes.ensure("acme", "product")
     first = catalog.indexes.generation_for(index_id, spec())
     assert catalog.indexes.live(index_id) is None
-    catalog.indexes.switch(index_id, first.number, "job")
+    switch(catalog, index_id, first.number)
     assert catalog.indexes.generation_for(index_id, spec()).number == first.number
 
     second = catalog.indexes.generation_for(index_id, spec(dimension=768))
@@ -276,12 +285,12 @@ def test_a_changed_spec_is_built_beside_the_live_generation(catalog: Catalog) ->
     live = catalog.indexes.live(index_id)
     assert live is not None
     assert live.number == 1
-    catalog.indexes.switch(index_id, 2, "job")
+    switch(catalog, index_id, 2)
     live = catalog.indexes.live(index_id)
     assert live is not None
     assert (live.number, live.state) == (2, GenerationState.LIVE)
-    assert [one.number for one in catalog.indexes.superseded(index_id, keep=0)] == [1]
-    assert catalog.indexes.superseded(index_id, keep=1) == []
+    assert [one.number for one in catalog.indexes.superseded(index_id, 2, keep=0)] == [1]
+    assert catalog.indexes.superseded(index_id, 2, keep=1) == []
 
 
 def test_one_worker_finishes_a_job(catalog: Catalog) -> None:

@@ -153,6 +153,14 @@ def test_a_text_that_the_model_cannot_embed_is_isolated(
     }
 
 
+def test_a_job_in_which_nothing_could_be_indexed_fails(world: World) -> None:
+    world.source = ListSource([Entity(f"e{number}", {"name": "x"}) for number in range(3)])
+    job = world.reindex()
+    assert job.state == JobState.FAILED
+    assert "None of the 3 listed entities could be indexed" in job.message
+    assert "EmptyText" in job.message
+
+
 def test_an_entity_that_fails_now_keeps_what_was_indexed_of_it(world: World) -> None:
     world.source = ListSource([article(number) for number in range(10)])
     world.reindex()

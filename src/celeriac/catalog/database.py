@@ -109,7 +109,15 @@ def _engine(url: str) -> Engine:
             options = f"-c statement_timeout={STATEMENT_TIMEOUT}s -c lock_timeout=10s"
             return create_engine(
                 parsed.set(drivername="postgresql+psycopg"),
-                connect_args={"connect_timeout": CONNECT_TIMEOUT, "options": options},
+                connect_args={
+                    "connect_timeout": CONNECT_TIMEOUT,
+                    "options": options,
+                    # A network that swallows packets is noticed within seconds too.
+                    "tcp_user_timeout": 10_000,
+                    "keepalives_idle": 10,
+                    "keepalives_interval": 5,
+                    "keepalives_count": 3,
+                },
                 pool_size=8,
                 max_overflow=24,
                 pool_timeout=CONNECT_TIMEOUT,

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select, update
+from sqlalchemy import Connection, Row, Select, and_, select, update
 
 from celeriac.catalog.database import Database, epoch_now
-from celeriac.catalog.tables import generations, indexes
-from celeriac.model import IndexSpec, Partition
+from celeriac.catalog.jobs import add_counters
+from celeriac.catalog.tables import generations, indexes, jobs
+from celeriac.model import Counters, IndexSpec, Partition
 
 _NAMESPACE = uuid.UUID("6a7a7f0e-2c3d-5f39-8f67-5f0a6c0de1e7")
 
@@ -49,6 +50,8 @@ class Generation:
     spec_digest: str
     model: str
     """Key of the embedding model it was built with."""
+    model_digest: str
+    """Digest of that model's description then."""
     collection: str
     state: GenerationState
 
@@ -126,10 +129,23 @@ class Indexes:
             _insert(connection, index_id, number, spec)
             return _generation(connection.execute(_one(index_id, number)).one())
 
-    def switch(self, index_id: str, number: int, job_id: str) -> None:
-        """Make a generation the one that searches read, in one transaction."""
+    def switch(
+        self, index_id: str, number: int, job_id: str, token: str, counted: Counters
+    ) -> bool:
+        """End a job as succeeded and make its generation the one that searches read, in one
+        transaction; False where the job ended or another worker finishes it."""
         mine = generations.c.index_id == index_id
+        held = and_(jobs.c.id == job_id, jobs.c.state == "running", jobs.c.lease_token == token)
+        ended = {
+            "state": "succeeded",
+            "finished_at": epoch_now(),
+            "lease_token": None,
+            "lease_until": None,
+        }
         with self._database.write() as connection:
+            if not connection.execute(update(jobs).where(held).values(ended)).rowcount:
+                return False
+            add_counters(connection, job_id, counted)
             connection.execute(
                 update(generations)
                 .where(
@@ -149,23 +165,25 @@ class Indexes:
                 .where(indexes.c.id == index_id)
                 .values(live_generation=number, last_indexed_at=epoch_now(), last_job_id=job_id)
             )
+        return True
 
-    def superseded(self, index_id: str, *, keep: int) -> list[Generation]:
-        """Generations whose points may go: the retired ones but for the `keep` last, and those
-        that were never finished before the live one was."""
+    def superseded(self, index_id: str, by: int, *, keep: int) -> list[Generation]:
+        """Generations whose points may go once `by` is live: those that were live but for the
+        `keep` last, and those that were never finished."""
+        states = [GenerationState.RETIRED, GenerationState.BUILDING, GenerationState.LIVE]
         query = (
             select(generations)
-            .join(indexes, indexes.c.id == generations.c.index_id)
             .where(
                 generations.c.index_id == index_id,
-                generations.c.state.in_([GenerationState.RETIRED, GenerationState.BUILDING]),
-                generations.c.number < indexes.c.live_generation,
+                generations.c.state.in_(states),
+                generations.c.number != by,
             )
             .order_by(generations.c.number.desc())
         )
         with self._database.read() as connection:
             found = [_generation(row) for row in connection.execute(query)]
-        retired = [one for one in found if one.state == GenerationState.RETIRED]
+        retired = [one for one in found if one.state != GenerationState.BUILDING]
+        retired.sort(key=lambda one: one.state != GenerationState.LIVE)
         unfinished = [one for one in found if one.state == GenerationState.BUILDING]
         return retired[keep:] + unfinished
 
@@ -209,6 +227,7 @@ def _generation(row: Row[Any]) -> Generation:
         number=values["number"],
         spec_digest=values["spec_digest"],
         model=values["spec"]["model"],
+        model_digest=values["spec"]["model_digest"],
         collection=values["collection"],
         state=GenerationState(values["state"]),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from celeriac.catalog.database import Database, epoch_now
@@ -54,6 +54,16 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedError:
+    """What a job said about one entity."""
+
+    job_id: str
+    recorded_at: float
+    """When the job was created: the errors' own times are not kept."""
+    failure: EntityFailure
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """The answer to a request for a job."""
 
@@ -75,9 +85,11 @@ class Jobs:
         while True:
             waiting = self.waiting(index_id)
             if waiting is not None:
-                if removal_limit is not None:
-                    self._update(waiting.id, JobState.QUEUED, removal_limit=removal_limit)
-                return Request(waiting, joined=True)
+                if removal_limit is None or self._update(
+                    waiting.id, JobState.QUEUED, removal_limit=removal_limit
+                ):
+                    return Request(waiting, joined=True)
+                continue  # it started meanwhile, without the leave to remove
             try:
                 job = self._insert(index_id, tenant, entity_type, removal_limit)
             except IntegrityError:
@@ -111,12 +123,6 @@ class Jobs:
         with self._database.write() as connection:
             return _job(connection.execute(statement).one()._mapping)
 
-    def withdraw(self, job_id: str) -> None:
-        """Remove a job that was never announced to the workers, unless one took it up."""
-        statement = delete(jobs).where(jobs.c.id == job_id, jobs.c.state == JobState.QUEUED)
-        with self._database.write() as connection:
-            connection.execute(statement)
-
     def get(self, job_id: str) -> Job | None:
         with self._database.read() as connection:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
@@ -127,6 +133,15 @@ class Jobs:
         query = select(jobs).order_by(jobs.c.created_at.desc()).limit(limit)
         if tenant is not None:
             query = query.where(jobs.c.tenant == tenant)
+        with self._database.read() as connection:
+            return [_job(row._mapping) for row in connection.execute(query)]
+
+    def of_index(self, index_id: str, *states: JobState, limit: int = 10) -> list[Job]:
+        """The jobs of one index created last, newest first; in these states, or in any."""
+        query = select(jobs).where(jobs.c.index_id == index_id)
+        if states:
+            query = query.where(jobs.c.state.in_(states))
+        query = query.order_by(jobs.c.created_at.desc()).limit(limit)
         with self._database.read() as connection:
             return [_job(row._mapping) for row in connection.execute(query)]
 
@@ -166,17 +181,6 @@ class Jobs:
         """Fail a job that has not ended; False where there is none."""
         return self._end(job_id, JobState.FAILED, message)
 
-    def succeed(self, job_id: str) -> bool:
-        """End a running job as succeeded; False where it does not run."""
-        return self._update(
-            job_id,
-            JobState.RUNNING,
-            state=JobState.SUCCEEDED,
-            finished_at=epoch_now(),
-            lease_token=None,
-            lease_until=None,
-        )
-
     def add_removed(self, job_id: str, entities: int) -> None:
         """Count entities that the sweep removed."""
         with self._database.write() as connection:
@@ -206,14 +210,21 @@ class Jobs:
         with self._database.write() as connection:
             return bool(connection.execute(statement).rowcount)
 
-    def release_finish(self, job_id: str, token: str) -> None:
+    def renew_finish(self, job_id: str, token: str, lease: float) -> bool:
+        """Extend the lease; False where it was lost or given back, or the job does not run."""
+        return self._update(
+            job_id, JobState.RUNNING, jobs.c.lease_token == token, lease_until=epoch_now() + lease
+        )
+
+    def release_finish(self, job_id: str, token: str) -> bool:
+        """Give the lease back; False where it was lost."""
         statement = (
             update(jobs)
             .where(jobs.c.id == job_id, jobs.c.lease_token == token)
             .values(lease_token=None, lease_until=None)
         )
         with self._database.write() as connection:
-            connection.execute(statement)
+            return bool(connection.execute(statement).rowcount)
 
     def add_errors(self, job_id: str, failures: Sequence[EntityFailure]) -> None:
         """Record errors that belong to no page."""
@@ -234,25 +245,37 @@ class Jobs:
                 for row in connection.execute(query)
             ]
 
+    def last_error(self, index_id: str, entity_id: str) -> RecordedError | None:
+        """The error that a job of the index recorded last for this entity."""
+        query = (
+            select(job_errors, jobs.c.created_at)
+            .join(jobs, jobs.c.id == job_errors.c.job_id)
+            .where(jobs.c.index_id == index_id, job_errors.c.entity_id == entity_id)
+            .order_by(jobs.c.created_at.desc(), job_errors.c.id.desc())
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        failure = EntityFailure(row.entity_id, row.error_class, row.message, row.retryable)
+        return RecordedError(row.job_id, row.created_at, failure)
+
     def _end(self, job_id: str, state: JobState, message: str) -> bool:
         statement = (
             update(jobs)
             .where(jobs.c.id == job_id, jobs.c.state.in_([JobState.QUEUED, JobState.RUNNING]))
-            .values(
-                state=state,
-                message=message,
-                finished_at=epoch_now(),
-                lease_token=None,
-                lease_until=None,
-            )
+            .values(state=state, message=message, finished_at=epoch_now())
         )
         with self._database.write() as connection:
             return bool(connection.execute(statement).rowcount)
 
-    def _update(self, job_id: str, expected_state: JobState, **values: Any) -> bool:
+    def _update(
+        self, job_id: str, expected_state: JobState, *held: ColumnElement[bool], **values: Any
+    ) -> bool:
         statement = (
             update(jobs)
-            .where(and_(jobs.c.id == job_id, jobs.c.state == expected_state))
+            .where(and_(jobs.c.id == job_id, jobs.c.state == expected_state, *held))
             .values(**values)
         )
         with self._database.write() as connection:

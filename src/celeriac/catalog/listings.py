@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import and_, delete, exists, func, select
 
 from celeriac.catalog.database import Database
 from celeriac.catalog.jobs import FINAL
-from celeriac.catalog.tables import jobs, listings
-from celeriac.model import Outcome
+from celeriac.catalog.pages import of_entities
+from celeriac.catalog.tables import jobs, listings, pages
+from celeriac.model import Counters, Outcome
 
 PAGES_A_STEP = 100
+KEYS_A_QUERY = 1_000
 IN_INDEX = (Outcome.UNCHANGED, Outcome.INDEXED)
 
 
@@ -34,8 +36,7 @@ class Listings:
     def expected(self, job_id: str, keys: Collection[uuid.UUID]) -> dict[uuid.UUID, Expected]:
         """What is expected of those of the entities that the job listed."""
         query = (
-            select(listings.c.entity_key, listings.c.outcome, listings.c.fingerprint)
-            .where(listings.c.job_id == job_id, listings.c.entity_key.in_(keys))
+            of_entities(job_id, keys, listings.c.outcome, listings.c.fingerprint)
             .where(listings.c.outcome != Outcome.REPEATED)
             .order_by(listings.c.page)
         )
@@ -46,9 +47,17 @@ class Listings:
             }
 
     def count_in_index(self, job_id: str) -> int:
-        """How many entities must have a marker."""
+        """How many entities must have a marker with the listed fingerprint. Where two pages dealt
+        with one, the later says."""
+        later = listings.alias()
+        not_after_all = exists().where(
+            later.c.entity_key == listings.c.entity_key,
+            later.c.job_id + "" == job_id,
+            later.c.page > listings.c.page,
+            later.c.outcome.not_in([Outcome.REPEATED, *IN_INDEX]),
+        )
         query = select(func.count(func.distinct(listings.c.entity_key))).where(
-            listings.c.job_id == job_id, listings.c.outcome.in_(IN_INDEX)
+            listings.c.job_id == job_id, listings.c.outcome.in_(IN_INDEX), ~not_after_all
         )
         with self._database.read() as connection:
             return connection.execute(query).scalar_one()
@@ -61,7 +70,7 @@ class Listings:
             .outerjoin(
                 taken,
                 and_(
-                    taken.c.job_id == listings.c.job_id,
+                    taken.c.job_id + "" == listings.c.job_id,
                     taken.c.entity_key == listings.c.entity_key,
                     taken.c.outcome != Outcome.REPEATED,
                 ),
@@ -77,7 +86,19 @@ class Listings:
             return list(connection.execute(query).scalars())
 
     def contested(self, job_id: str) -> list[uuid.UUID]:
-        """Entities that more than one page dealt with, because a page run again listed others."""
+        """Entities that more than one page dealt with, because a page run again listed others,
+        or more than one worker, because the first lost the page and may have written all the same.
+        """
+        retaken = (
+            select(listings.c.entity_key)
+            .join(
+                pages,
+                and_(pages.c.job_id == listings.c.job_id, pages.c.number == listings.c.page),
+            )
+            .where(
+                pages.c.job_id == job_id, pages.c.claims > 1, listings.c.outcome == Outcome.INDEXED
+            )
+        )
         query = (
             select(listings.c.entity_key)
             .where(listings.c.job_id == job_id, listings.c.outcome != Outcome.REPEATED)
@@ -85,18 +106,44 @@ class Listings:
             .having(func.count() > 1)
         )
         with self._database.read() as connection:
-            return list(connection.execute(query).scalars())
+            found = set(connection.execute(query).scalars())
+            return list(found.union(connection.execute(retaken).scalars()))
+
+    def overcounted(self, job_id: str) -> Counters:
+        """What pages counted of entities that a later page counted too."""
+        later = listings.alias()
+        counted_again = exists().where(
+            later.c.entity_key == listings.c.entity_key,
+            later.c.job_id + "" == job_id,
+            later.c.outcome != Outcome.REPEATED,
+            later.c.page > listings.c.page,
+        )
+        query = (
+            select(listings.c.outcome, func.count())
+            .where(listings.c.job_id == job_id, listings.c.outcome != Outcome.REPEATED)
+            .where(counted_again)
+            .group_by(listings.c.outcome)
+        )
+        with self._database.read() as connection:
+            found = {Outcome(outcome): count for outcome, count in connection.execute(query)}
+        failed = found.get(Outcome.FAILED, 0) + found.get(Outcome.EMPTY, 0)
+        return Counters(
+            listed=sum(found.values()),
+            unchanged=found.get(Outcome.UNCHANGED, 0),
+            indexed=found.get(Outcome.INDEXED, 0),
+            failed=failed,
+        )
 
     def pages_of(self, job_id: str, keys: Collection[uuid.UUID]) -> list[int]:
         """The pages that dealt with any of the entities."""
-        query = (
-            select(listings.c.page)
-            .where(listings.c.job_id == job_id, listings.c.entity_key.in_(keys))
-            .where(listings.c.outcome != Outcome.REPEATED)
-            .distinct()
-        )
+        numbers: set[int] = set()
         with self._database.read() as connection:
-            return list(connection.execute(query).scalars())
+            for few in _batches(list(keys)):
+                query = of_entities(job_id, few, listings.c.page).where(
+                    listings.c.outcome != Outcome.REPEATED
+                )
+                numbers.update(row.page for row in connection.execute(query))
+        return sorted(numbers)
 
     def clear_ended(self) -> None:
         """Forget the listings of jobs that have ended, in bounded steps."""
@@ -120,3 +167,9 @@ class Listings:
                     return
                 few = and_(mine, listings.c.page < first + PAGES_A_STEP)
                 connection.execute(delete(listings).where(few))
+
+
+def _batches(keys: list[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
+    """Databases bound the parameters of a statement."""
+    for start in range(0, len(keys), KEYS_A_QUERY):
+        yield keys[start : start + KEYS_A_QUERY]

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.jobs import JobState, add_counters, insert_errors
@@ -115,38 +127,52 @@ class Pages:
         mine = and_(listings.c.job_id == claim.job_id, listings.c.page == claim.number)
         rows = [{"job_id": claim.job_id, "entity_key": key, "page": claim.number} for key in keys]
         with self._database.write() as connection:
-            self._require_held(
-                connection.execute(select(exists().where(_held(claim)))).scalar_one()
-            )
+            held = select(pages.c.number).where(_held(claim)).with_for_update()
+            self._require_held(connection.execute(held).one_or_none() is not None)
             connection.execute(delete(listings).where(mine))
             if rows:
                 connection.execute(listings.insert(), rows)
             if following is not None:
-                connection.execute(
-                    self._database.insert_new(pages).values(
-                        job_id=claim.job_id,
-                        number=claim.number + 1,
-                        round=claim.round,
-                        cursor=following,
-                        state=PageState.PENDING,
-                        sent_at=epoch_now(),
-                    )
-                )
-            earlier = listings.alias()
-            repeated = (
-                select(listings.c.entity_key)
-                .join(
-                    earlier,
-                    and_(
-                        earlier.c.job_id == listings.c.job_id,
-                        earlier.c.entity_key == listings.c.entity_key,
-                        earlier.c.page < listings.c.page,
-                    ),
-                )
-                .where(mine)
-                .distinct()
+                self._follow(connection, claim, following)
+            found = connection.execute(of_entities(claim.job_id, keys, listings.c.page))
+            return {key for key, page in found if page < claim.number}
+
+    def _follow(self, connection: Connection, claim: Claim, following: str) -> None:
+        """Have the next page begin where this one ends, also when an earlier run of this page
+        ended elsewhere: what lies between the two ends would be on no page."""
+        connection.execute(
+            self._database.insert_new(pages).values(
+                job_id=claim.job_id,
+                number=claim.number + 1,
+                round=claim.round,
+                cursor=following,
+                state=PageState.PENDING,
+                sent_at=epoch_now(),
             )
-            return set(connection.execute(repeated).scalars())
+        )
+        astray = and_(
+            pages.c.job_id == claim.job_id,
+            pages.c.number == claim.number + 1,
+            pages.c.round == claim.round,
+            pages.c.cursor.is_distinct_from(following),
+        )
+        counted = connection.execute(select(pages.c.counters).where(astray).with_for_update())
+        for counters in counted.scalars():
+            if counters:
+                add_counters(connection, claim.job_id, _taken_back(counters))
+        connection.execute(
+            update(pages)
+            .where(astray)
+            .values(
+                cursor=following,
+                state=PageState.PENDING,
+                is_last=False,
+                counters=None,
+                lease_token=None,
+                lease_until=None,
+                sent_at=epoch_now(),
+            )
+        )
 
     def commit(
         self,
@@ -257,9 +283,24 @@ class Pages:
         with self._database.read() as connection:
             return float(connection.execute(query).scalar() or 0.0)
 
-    def release(self, claim: Claim) -> None:
-        """Give up the lease of a page that is not to be gone on with."""
+    def release(self, claim: Claim) -> bool:
+        """Give up the lease of a page that is not to be gone on with; False where it was lost."""
         statement = update(pages).where(_held(claim)).values(lease_token=None, lease_until=None)
+        with self._database.write() as connection:
+            return bool(connection.execute(statement).rowcount)
+
+    def give_back(self, claim: Claim) -> None:
+        """Leave a page to another worker; it counts neither as a crash nor as a failure."""
+        statement = (
+            update(pages)
+            .where(_held(claim))
+            .values(
+                lease_token=None,
+                lease_until=None,
+                sent_at=epoch_now(),
+                claims=pages.c.claims - 1,
+            )
+        )
         with self._database.write() as connection:
             connection.execute(statement)
 
@@ -282,16 +323,17 @@ class Pages:
             return sorted(connection.execute(statement).scalars())
 
     def held_for_index(self, index_id: str, *, other_than: str) -> bool:
-        """Whether a worker still holds a page of another job of the index."""
-        held = exists().where(
-            jobs.c.index_id == index_id,
-            jobs.c.id != other_than,
+        """Whether a worker still holds a page, or the finish, of another job of the index."""
+        another = and_(jobs.c.index_id == index_id, jobs.c.id != other_than)
+        page = exists().where(
+            another,
             pages.c.job_id == jobs.c.id,
             pages.c.state == PageState.PENDING,
             pages.c.lease_until >= epoch_now(),
         )
+        finish = exists().where(another, jobs.c.lease_until >= epoch_now())
         with self._database.read() as connection:
-            return bool(connection.execute(select(held)).scalar_one())
+            return bool(connection.execute(select(or_(page, finish))).scalar_one())
 
     def count(self, job_id: str) -> int:
         query = select(func.count()).select_from(pages).where(pages.c.job_id == job_id)
@@ -305,16 +347,32 @@ class Pages:
         )
         with self._database.write() as connection:
             for counted in connection.execute(select(pages.c.counters).where(mine)).scalars():
-                taken_back = {name: -value for name, value in counted.items()}
-                add_counters(connection, job_id, Counters(**taken_back))
+                add_counters(connection, job_id, _taken_back(counted))
             connection.execute(
-                update(pages).where(mine).values(state=PageState.PENDING, counters=None)
+                update(pages).where(mine).values(state=PageState.PENDING, counters=None, claims=0)
             )
 
     @staticmethod
     def _require_held(held: bool) -> None:
         if not held:
             raise LeaseLost
+
+
+def of_entities(
+    job_id: str, keys: Collection[uuid.UUID], *columns: ColumnElement[Any]
+) -> Select[Any]:
+    """A query of what a job listed of the entities.
+
+    The job is compared by an expression that no index serves: while a job is young, PostgreSQL's
+    statistics do not know it, and an index on the job alone would look selective and is not.
+    """
+    return select(listings.c.entity_key, *columns).where(
+        listings.c.entity_key.in_(keys), listings.c.job_id + "" == job_id
+    )
+
+
+def _taken_back(counters: Mapping[str, int]) -> Counters:
+    return Counters(**{name: -value for name, value in counters.items()})
 
 
 def _held(claim: Claim) -> ColumnElement[bool]:

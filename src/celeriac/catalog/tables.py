@@ -121,8 +121,8 @@ pages = Table(
 listings = Table(
     "listings",
     metadata,
-    Column("job_id", String(36), primary_key=True),
     Column("entity_key", Uuid, primary_key=True),
+    Column("job_id", String(36), primary_key=True),
     Column("page", Integer, primary_key=True, autoincrement=False),
     Column("outcome", SmallInteger),
     Column("fingerprint", String(32)),

@@ -26,12 +26,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "listings",
-        sa.Column("job_id", sa.String(length=36), nullable=False),
         sa.Column("entity_key", sa.Uuid(), nullable=False),
+        sa.Column("job_id", sa.String(length=36), nullable=False),
         sa.Column("page", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("outcome", sa.SmallInteger(), nullable=True),
         sa.Column("fingerprint", sa.String(length=32), nullable=True),
-        sa.PrimaryKeyConstraint("job_id", "entity_key", "page", name=op.f("pk_listings")),
+        sa.PrimaryKeyConstraint("entity_key", "job_id", "page", name=op.f("pk_listings")),
     )
     with op.batch_alter_table("listings", schema=None) as batch_op:
         batch_op.create_index("ix_listings_job_id_page", ["job_id", "page"], unique=False)
