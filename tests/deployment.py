@@ -85,6 +85,12 @@ class Service:
             time.sleep(0.1)
         raise AssertionError(f"celeriac did not start:\n{self.logs()}")
 
+    def restart_ended(self) -> None:
+        """Start again what ended by itself, as a restart policy does."""
+        for process in self.processes.values():
+            if process.popen is not None and process.popen.poll() not in (None, 0):
+                process.start()
+
     def logs(self) -> str:
         return "\n\n".join(f"{one.name}:\n{one.tail()}" for one in self.processes.values())
 

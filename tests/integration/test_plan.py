@@ -137,6 +137,18 @@ def test_a_removal_that_would_be_refused_is_told(world: World) -> None:
     assert world.reindex().state == "failed"
 
 
+def test_a_rebuild_that_would_lose_too_much_is_told(world: World) -> None:
+    entities = [article(number) for number in range(30)]
+    world.source = ListSource(entities)
+    world.reindex()
+    world.declare(splitting=Splitting(chunk_size=150))
+    assert not planned(world).removal_refused
+    world.source = ListSource(entities[:20])
+    found = planned(world)
+    assert (found.removed, found.removal_refused) == (0, True)
+    assert world.reindex().state == "failed"
+
+
 def test_an_entity_that_slid_past_the_listing_is_not_counted_as_removed(world: World) -> None:
     entities = [article(number) for number in range(30)]
     world.source = ListSource(list(entities), stable_listing=False)
