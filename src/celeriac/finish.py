@@ -260,7 +260,8 @@ class Finisher:
             return self._pages_of_incomplete(job, partition, checkpoint)
         if counted != found.points:
             raise VerificationFailed(
-                f"The index has {counted} chunks where the source gives {found.points}; reindex."
+                f"The index has {counted} chunks where the source gives {found.points}; "
+                f"celeriac audit {job.tenant} {job.entity_type} --repair says which and mends them."
             )
         return []
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
-import servers
 from harness import ListSource, World, article
 
 from celeriac.catalog.jobs import JobState
@@ -15,32 +13,6 @@ from celeriac.embedding.base import Vectors
 from celeriac.embedding.stub import StubEmbedder
 from celeriac.errors import ModelError, SourceError, SourceUnavailable, StoreUnavailable
 from celeriac.model import Entity, EntityFailure, Splitting
-from celeriac.store.base import VectorStore
-from celeriac.store.opening import open_local, open_server
-
-
-@pytest.fixture(params=["local", "server"])
-def store(request: pytest.FixtureRequest) -> Iterator[VectorStore]:
-    if request.param == "local":
-        store = open_local(None)
-    else:
-        server: servers.QdrantServer = request.getfixturevalue("qdrant_server")
-        store = open_server(server.url)
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def world(store: VectorStore, tmp_path: Path, redis_url: str) -> Iterator[World]:
-    world = World(
-        home=tmp_path,
-        database_url=f"sqlite:///{tmp_path / 'catalog.sqlite'}",
-        redis_url=redis_url,
-        store=store,
-    )
-    yield world
-    world.clear()
-    world.close()
 
 
 def test_a_reindex_makes_the_index_equal_the_source(world: World) -> None:

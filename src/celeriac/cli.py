@@ -1,0 +1,289 @@
+"""The command `celeriac`.
+
+`plan`, `audit`, `explain`, `search` and `jobs` work in this process, on the servers that the
+environment names or on the data of a standalone celeriac that does not run. `reindex` and `cancel`
+go through the REST API.
+
+Exit status: 0 fine, 1 an error, told in one line on stderr, 2 wrong usage, 3 an audit found
+differences or a job did not succeed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
+from typing import IO, Any, TypeVar
+
+import click
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+import celeriac
+from celeriac import console
+from celeriac.audit import audit as run_audit
+from celeriac.catalog.jobs import JobState
+from celeriac.errors import CeleriacError, ConfigurationError, TransientError
+from celeriac.explain import explain as run_explain
+from celeriac.model import MetadataValue
+from celeriac.plan import plan as run_plan
+from celeriac.remote import JobResource, Remote
+from celeriac.runtime import Runtime
+from celeriac.search import search as run_search
+from celeriac.settings import Settings
+
+DIFFERENT = 3
+"""Exit status: an audit found differences, or a job did not succeed."""
+POLL_INTERVAL = 0.5
+PATIENCE = 60.0
+"""Seconds that a watch goes on while the API does not answer."""
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Failure(click.ClickException):
+    """An error told in one line."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        line = "; ".join(self.message.splitlines())
+        click.echo(f"celeriac: {line}", file=file, err=file is None)
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (CeleriacError, sqlite3.Error) as error:
+            raise Failure(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(celeriac.__version__, prog_name="celeriac")
+def main() -> None:
+    """Keep Qdrant equal to where your data lives.
+
+    Exit status: 0 fine, 1 error, 2 wrong usage, 3 an audit found differences or a job did not
+    succeed.
+    """
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def of_type(command: Command) -> Command:
+    """Arguments that name an entity type."""
+    return click.argument("tenant")(click.argument("entity_type", metavar="TYPE")(command))
+
+
+def through_api(command: Command) -> Command:
+    """Options that name an API; the defaults are standalone's."""
+    url = click.option("--url", help="The API; CELERIAC_HOST and CELERIAC_PORT by default.")
+    key = click.option("--key", help="Its key; better set CELERIAC_API_KEY.")
+    return url(key(command))
+
+
+@main.command()
+@of_type
+@as_json
+def plan(tenant: str, entity_type: str, as_json: bool) -> None:
+    """Tell what a reindex would do, without writing anything."""
+    with _runtime() as runtime, _counting("listing the source") as listed:
+        found = run_plan(runtime, tenant, entity_type, checkpoint=listed)
+    console.show_json(found) if as_json else console.show_plan(found)
+
+
+@main.command()
+@of_type
+@click.option("--repair", is_flag=True, help="Mend what differs, and only that.")
+@as_json
+def audit(tenant: str, entity_type: str, repair: bool, as_json: bool) -> None:
+    """Compare the source with the index, entity by entity and chunk by chunk.
+
+    Ends with status 3 where they differ when it is done.
+    """
+    with _runtime() as runtime, _counting("listing the source") as listed:
+        found = run_audit(runtime, tenant, entity_type, repair=repair, checkpoint=listed)
+    if as_json:
+        console.show_json({**asdict(found), "equal": found.equal})
+    else:
+        console.show_audit(found)
+    if not found.equal:
+        sys.exit(DIFFERENT)
+
+
+@main.command()
+@of_type
+@click.argument("entity_id", metavar="ID")
+@as_json
+def explain(tenant: str, entity_type: str, entity_id: str, as_json: bool) -> None:
+    """Show one entity as it stands in the index, and its last error."""
+    with _runtime() as runtime:
+        found = run_explain(runtime, tenant, entity_type, entity_id)
+    console.show_json(found) if as_json else console.show_explanation(found)
+
+
+@main.command()
+@of_type
+@click.argument("text")
+@click.option("--top-k", type=click.IntRange(1, 1000), default=10, show_default=True)
+@click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="May be repeated.")
+@as_json
+def search(
+    *, tenant: str, entity_type: str, text: str, top_k: int, filters: tuple[str, ...], as_json: bool
+) -> None:
+    """Find the chunks nearest to TEXT; loads the model."""
+    wanted = dict(_filter(one) for one in filters)
+    with _runtime() as runtime:
+        hits = run_search(runtime, tenant, entity_type, text, top_k=top_k, filters=wanted)
+    console.show_json({"hits": hits}) if as_json else console.show_hits(hits)
+
+
+@main.command()
+@click.option("--tenant", help="Only this tenant's.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@as_json
+def jobs(tenant: str | None, limit: int, as_json: bool) -> None:
+    """List the newest jobs."""
+    with _runtime(store=False) as runtime:
+        found = runtime.catalog.jobs.recent(tenant=tenant, limit=limit)
+    console.show_json(found) if as_json else console.show_jobs(found)
+
+
+@main.command()
+@of_type
+@click.option("--watch", is_flag=True, help="Stay until the job ends; status 3 if it fails.")
+@through_api
+@as_json
+def reindex(
+    *, tenant: str, entity_type: str, watch: bool, url: str | None, key: str | None, as_json: bool
+) -> None:
+    """Ask for a reindex through the API."""
+    with _remote(url, key) as remote:
+        job = remote.job(remote.reindex(tenant, entity_type))
+        if watch:
+            job = _watched(remote, job)
+    console.show_json(job) if as_json else console.show_job(job)
+    if watch and job["state"] != JobState.SUCCEEDED:
+        sys.exit(DIFFERENT)
+
+
+@main.command()
+@click.argument("job_id", metavar="JOB")
+@through_api
+@as_json
+def cancel(job_id: str, url: str | None, key: str | None, as_json: bool) -> None:
+    """Cancel a job through the API; it writes nothing after its next batch."""
+    with _remote(url, key) as remote:
+        job = remote.cancel(job_id)
+    console.show_json(job) if as_json else console.show_job(job)
+
+
+@contextmanager
+def _runtime(*, store: bool = True) -> Iterator[Runtime]:
+    """What the environment names; where it names no servers, standalone's data."""
+    settings = Settings.load()
+    catalog = settings.home / "catalog.sqlite"
+    if settings.database_url is None and catalog.exists():
+        settings = replace(settings, database_url=f"sqlite:///{catalog}")
+    with ExitStack() as stack:
+        if store and settings.qdrant_url is None:
+            stack.enter_context(_standalone_data(settings))
+        runtime = Runtime(settings)
+        stack.callback(runtime.close)
+        yield runtime
+
+
+@contextmanager
+def _standalone_data(settings: Settings) -> Iterator[None]:
+    """Hold standalone's data folder, as standalone does while it runs.
+
+    Raises:
+        ConfigurationError: it runs, or there is no such folder.
+    """
+    if not (settings.home / "qdrant").exists():
+        raise ConfigurationError(
+            "CELERIAC_QDRANT_URL is not set, and a standalone celeriac has no data in "
+            f"{settings.home}; set it, or set CELERIAC_HOME to standalone's folder."
+        )
+    with (settings.home / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigurationError(
+                f"A standalone celeriac runs on {settings.home}, and only one process can have its "
+                "vector store open; stop it first, or run a Qdrant server for both of them and "
+                "set CELERIAC_QDRANT_URL."
+            ) from None
+        yield
+
+
+def _remote(url: str | None, key: str | None) -> Remote:
+    settings = Settings.load()
+    key = key or settings.api_key
+    if not key:
+        raise ConfigurationError(
+            "There is no key for the API: set CELERIAC_API_KEY, or give --key; "
+            "standalone prints its key when it starts."
+        )
+    return Remote(url or _own_url(settings), key)
+
+
+def _own_url(settings: Settings) -> str:
+    """Where standalone listens; an address of all interfaces is reached on this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def _watched(remote: Remote, job: JobResource) -> JobResource:
+    """The job at its end, with a bar on stderr meanwhile."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[counted]}"),
+        TimeElapsedColumn(),
+    )
+    shown = console.output(errors=True)
+    answered = time.monotonic()
+    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bars:
+        bar = bars.add_task(job["state"], total=None, counted="")
+        while job["state"] in (JobState.QUEUED, JobState.RUNNING):
+            time.sleep(POLL_INTERVAL)
+            try:
+                job = remote.job(job["id"])
+                answered = time.monotonic()
+            except TransientError:
+                if time.monotonic() - answered > PATIENCE:
+                    raise
+            percentage = job["progress_percentage"]
+            counted = f"{job['counters']['listed']:,} entities"
+            total = 100 if percentage else None
+            bars.update(
+                bar, description=job["state"], total=total, completed=percentage, counted=counted
+            )
+    return job
+
+
+@contextmanager
+def _counting(what: str) -> Iterator[Callable[[int], None]]:
+    """Show on stderr how far it is, where that is a terminal."""
+    with console.output(errors=True).status(what) as status:
+        yield lambda listed: status.update(f"{what}: {listed:,} entities")
+
+
+def _filter(text: str) -> tuple[str, MetadataValue]:
+    key, separator, value = text.partition("=")
+    if not key or not separator:
+        raise click.BadParameter(f"{text!r} is not KEY=VALUE.", param_hint="--filter")
+    try:
+        parsed: object = json.loads(value)
+    except ValueError:
+        return key, value
+    return key, parsed if isinstance(parsed, str | int | float | bool | list) else value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""How the command line shows what the library found: for people, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from celeriac.audit import Audit
+from celeriac.catalog.jobs import Job
+from celeriac.comparison import Findings
+from celeriac.explain import Explanation
+from celeriac.model import EntityFailure
+from celeriac.plan import Plan
+from celeriac.remote import JobResource
+from celeriac.store.base import Hit
+
+PIPED_WIDTH = 160
+"""Columns where the output is no terminal."""
+SHOWN_IDS = 5
+
+Row = tuple[str, object]
+
+
+def output(*, errors: bool = False) -> Console:
+    """A console on stdout, or on stderr."""
+    stream = sys.stderr if errors else sys.stdout
+    width = None if stream.isatty() else PIPED_WIDTH
+    return Console(stderr=errors, width=width, highlight=False, markup=False, emoji=False)
+
+
+def show_json(value: object) -> None:
+    """Print a dataclass, or what is made of them, as JSON."""
+    click.echo(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    raise TypeError(type(value).__name__)
+
+
+def show_plan(plan: Plan) -> None:
+    rows: list[Row] = [
+        ("index", f"{plan.tenant}/{plan.entity_type}, generation {plan.generation}"),
+        ("listed", f"{plan.listed:,}"),
+        ("add", f"{plan.added:,}"),
+        ("change", f"{plan.changed:,}"),
+        ("remove", f"{plan.removed + plan.emptied:,}{_removal_note(plan)}"),
+        ("leave", f"{plan.unchanged:,}"),
+        ("fail", f"{plan.failed:,}"),
+        ("embed", f"{plan.chunks_to_embed:,} chunks, {plan.tokens_to_embed:,} tokens"),
+        ("reuse", f"{plan.chunks_reused:,} chunks"),
+        ("time", _expected(plan)),
+    ]
+    _show_rows(rows)
+    if plan.builds:
+        _say(_building(plan))
+    for change in plan.changes:
+        _say(f"  {change.part}: {_short(change.before)} -> {_short(change.now)}")
+    _show_errors(plan.errors, plan.failed)
+
+
+def _removal_note(plan: Plan) -> str:
+    if not plan.removal_refused:
+        return ""
+    return "; the index would lose more than one job may remove: that has to be confirmed"
+
+
+def _expected(plan: Plan) -> str:
+    if plan.expected_seconds is None or plan.throughput is None:
+        return "not measured yet"
+    return f"about {_duration(plan.expected_seconds)}, by {plan.throughput.jobs} earlier jobs"
+
+
+def _building(plan: Plan) -> str:
+    if plan.live_generation is None:
+        return "Nothing is indexed yet: the index is built."
+    return (
+        f"Generation {plan.generation} is built beside {plan.live_generation}, which is searched "
+        "until it is complete, because the declaration changed:"
+    )
+
+
+def show_audit(audit: Audit) -> None:
+    _show_rows(
+        [
+            ("index", f"{audit.tenant}/{audit.entity_type}, generation {audit.generation}"),
+            ("listed", f"{audit.listed:,}, {audit.failed:,} of them cannot be indexed"),
+            ("indexed", f"{audit.indexed:,} entities, {audit.points:,} chunks"),
+        ]
+    )
+    _show_findings(audit.found)
+    _show_errors(audit.errors, audit.failed)
+    if audit.repair is not None:
+        done = audit.repair.counters
+        _say(
+            f"Repaired by job {audit.repair.job_id}: {done.indexed:,} entities indexed again, "
+            f"{done.removed:,} removed, {done.embedded:,} chunks embedded."
+        )
+        _show_errors(audit.repair.failures, done.failed)
+        if audit.repair.remaining.count:
+            _say("Still different:")
+            _show_findings(audit.repair.remaining)
+    if audit.disturbed:
+        _say("A job ran meanwhile: what it was at may show as a difference. Audit again.")
+    _say("The index equals the source." if audit.equal else "The index differs from the source.")
+
+
+def _show_findings(found: Findings) -> None:
+    table = _table("difference", "entities", "why", "such as")
+    for name in ("missing", "stale", "orphaned", "half_written", "altered"):
+        finding = getattr(found, name)
+        if finding.count:
+            why = ", ".join(f"{reason}: {count:,}" for reason, count in finding.reasons.items())
+            ids = ", ".join(finding.entity_ids[:SHOWN_IDS])
+            table.add_row(*map(Text, (name.replace("_", " "), f"{finding.count:,}", why, ids)))
+    if table.row_count:
+        output().print(table)
+
+
+def show_explanation(found: Explanation) -> None:
+    rows: list[Row] = [
+        ("entity", f"{found.tenant}/{found.entity_type}/{found.entity_id}"),
+        ("state", found.state.replace("_", " ")),
+        ("generation", f"{found.generation}{'' if found.current else ', of another declaration'}"),
+        ("fingerprint", found.fingerprint or "none"),
+        ("chunks", f"{len(found.chunks)} of {found.chunk_count or 0}"),
+        ("metadata", json.dumps(found.metadata, ensure_ascii=False)),
+    ]
+    if found.last_job is not None:
+        rows.append(("last job", f"{found.last_job.id}, {found.last_job.state}"))
+    if found.last_error is not None:
+        failure = found.last_error.failure
+        rows.append(("last error", f"{failure.error_class}: {failure.message}"))
+        rows.append(("", f"job {found.last_error.job_id}, {_moment(found.last_error.recorded_at)}"))
+    _show_rows(rows)
+    if found.chunks:
+        table = _table("chunk", "tokens", "characters", "begins")
+        for chunk in found.chunks:
+            begins = " ".join(chunk.start.split())
+            table.add_row(*map(_text, (chunk.number, chunk.tokens, chunk.characters, begins)))
+        output().print(table)
+
+
+def show_jobs(jobs: Sequence[Job]) -> None:
+    table = _table("job", "index", "state", "created", "took", "listed", "indexed", "failed")
+    for job in jobs:
+        took = "" if job.finished_at is None else job.finished_at - (job.started_at or 0.0)
+        counters = job.counters
+        cells = (
+            job.id,
+            f"{job.tenant}/{job.entity_type}",
+            job.state,
+            _moment(job.created_at),
+            _duration(took) if job.started_at and isinstance(took, float) else "",
+            counters.listed,
+            counters.indexed,
+            counters.failed,
+        )
+        table.add_row(*map(_text, cells))
+    output().print(table)
+    for job in jobs:
+        if job.message:
+            _say(f"{job.id}: {job.message}")
+
+
+def show_hits(hits: Iterable[Hit]) -> None:
+    table = _table("score", "entity", "chunk", "text")
+    for hit in hits:
+        cells = (f"{hit.score:.3f}", hit.entity_id, hit.chunk, " ".join(hit.text.split()))
+        table.add_row(*map(_text, cells))
+    output().print(table)
+
+
+def show_job(job: JobResource) -> None:
+    """A job as the API tells it."""
+    counters = job["counters"]
+    rows: list[Row] = [("job", job["id"]), ("state", job["state"])]
+    rows += [(name, f"{value:,}") for name, value in counters.items() if value]
+    if job["message"]:
+        rows.append(("message", job["message"]))
+    _show_rows(rows)
+    errors = [
+        EntityFailure(one["entity_id"], one["class"], one["message"]) for one in job["errors"]
+    ]
+    _show_errors(errors, counters["failed"])
+
+
+def _show_errors(errors: Sequence[EntityFailure], count: int) -> None:
+    for error in errors[:SHOWN_IDS]:
+        _say(f"  {error.entity_id or '(no id)'}: {error.error_class}: {error.message}")
+    if count > SHOWN_IDS:
+        _say(f"  ... {count:,} entities fail in all")
+
+
+def _show_rows(rows: Iterable[Row]) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, value in rows:
+        table.add_row(label, _text(value))
+    output().print(table)
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _text(value: object) -> Text:
+    return Text(str(value))
+
+
+def _say(line: str) -> None:
+    output().print(line, soft_wrap=True)
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds))) if seconds >= 1 else "a second"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= PIPED_WIDTH else f"{text[:PIPED_WIDTH]}..."

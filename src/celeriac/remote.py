@@ -1,0 +1,118 @@
+"""The REST API as a client sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from celeriac.errors import ConfigurationError, DependencyUnavailable, NotFound, PermanentError
+
+TIMEOUT = 30.0
+"""Seconds until an answer is given up."""
+
+JobResource = Mapping[str, Any]
+"""What `GET /jobs/{id}` answers."""
+
+
+class Remote:
+    """A celeriac behind a URL.
+
+    Every method raises
+
+    - DependencyUnavailable: it cannot be reached, or something it needs is away;
+    - ConfigurationError: the key or the request is refused.
+    """
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url = url
+        headers = {"x-api-key": key}
+        try:
+            self._client = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT)
+        except (httpx.InvalidURL, UnicodeEncodeError) as error:
+            raise ConfigurationError(f"--url or --key is not valid: {error}") from error
+
+    def reindex(self, tenant: str, entity_type: str) -> str:
+        """Ask for a reindex; the id of the job that does it, a waiting one where there is one."""
+        path = f"/ai-rag-indexer/{_part(tenant)}/{_part(entity_type)}/reindex"
+        location = self._ask("POST", path).headers.get("Location", "")
+        return str(httpx.URL(location).path.rpartition("/")[2])
+
+    def job(self, job_id: str) -> JobResource:
+        """The job now; raises NotFound where there is none."""
+        return self._resource("GET", f"/jobs/{_part(job_id)}")
+
+    def cancel(self, job_id: str) -> JobResource:
+        """Cancel the job; as it is now."""
+        return self._resource("POST", f"/jobs/{_part(job_id)}/cancel")
+
+    def _resource(self, method: str, path: str) -> JobResource:
+        answer = self._ask(method, path)
+        body = _json(answer)
+        if not isinstance(body, Mapping):
+            raise PermanentError(f"{self._url} does not answer as celeriac does; check --url.")
+        return body
+
+    def _ask(self, method: str, path: str) -> httpx.Response:
+        try:
+            answer = self._client.request(method, path)
+        except (httpx.TransportError, httpx.UnsupportedProtocol) as error:
+            raise DependencyUnavailable(
+                f"The API at {self._url} cannot be reached ({error}); "
+                "check --url and that celeriac runs."
+            ) from error
+        if answer.is_success:
+            return answer
+        raise _error(answer, self._url)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _error(
+    answer: httpx.Response, url: str
+) -> DependencyUnavailable | ConfigurationError | NotFound:
+    message = _message(answer) or f"{url} answered {answer.status_code} {answer.reason_phrase}."
+    if answer.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return ConfigurationError(f"{message} Set CELERIAC_API_KEY, or give --key.")
+    if answer.status_code == HTTPStatus.NOT_FOUND:
+        return NotFound(message)
+    if answer.is_server_error:
+        return DependencyUnavailable(message)
+    return ConfigurationError(message)
+
+
+def _message(answer: httpx.Response) -> str:
+    body = _json(answer)
+    if not isinstance(body, Mapping):
+        return ""
+    fault = body.get("fault")
+    found = fault.get("faultstring") if isinstance(fault, Mapping) else body.get("message")
+    return str(found or "")
+
+
+def _json(answer: httpx.Response) -> object:
+    try:
+        found: object = answer.json()
+    except ValueError:
+        return None
+    return found
+
+
+def _part(name: str) -> str:
+    return quote(name, safe="")
