@@ -208,23 +208,7 @@ class Pages:
                 raise LeaseLost if runs else JobStopped
             add_counters(connection, claim.job_id, counters)
             insert_errors(connection, claim.job_id, claim.number, failures)
-            connection.execute(
-                delete(listings).where(
-                    listings.c.job_id == claim.job_id, listings.c.page == claim.number
-                )
-            )
-            rows = [
-                {
-                    "job_id": claim.job_id,
-                    "entity_key": entity.key,
-                    "page": claim.number,
-                    "outcome": entity.outcome,
-                    "fingerprint": entity.fingerprint,
-                }
-                for entity in listed
-            ]
-            if rows:
-                connection.execute(listings.insert(), rows)
+            _replace_listing(connection, claim, listed)
 
     def postpone(self, claim: Claim, delay: float, error: str) -> float:
         """Give a page back to be tried again after `delay` seconds.
@@ -373,6 +357,24 @@ def of_entities(
 
 def _taken_back(counters: Mapping[str, int]) -> Counters:
     return Counters(**{name: -value for name, value in counters.items()})
+
+
+def _replace_listing(connection: Connection, claim: Claim, listed: Sequence[ListedEntity]) -> None:
+    """Put what became of a page's entities in place of what it listed."""
+    mine = and_(listings.c.job_id == claim.job_id, listings.c.page == claim.number)
+    connection.execute(delete(listings).where(mine))
+    rows = [
+        {
+            "job_id": claim.job_id,
+            "entity_key": entity.key,
+            "page": claim.number,
+            "outcome": entity.outcome,
+            "fingerprint": entity.fingerprint,
+        }
+        for entity in listed
+    ]
+    if rows:
+        connection.execute(listings.insert(), rows)
 
 
 def _held(claim: Claim) -> ColumnElement[bool]:
