@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 import itertools
-import json
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 import servers
+from collection import Cacm, read_cacm
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
 DATA = Path(__file__).parent / "data"
-JsonObject = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Cacm:
-    """The CACM collection; see its README."""
-
-    folder: Path
-    documents: list[JsonObject]
-    """With id, title, abstract, authors, published, keywords."""
-    queries: dict[str, str]
-    """Text by query id."""
-    relevant: dict[str, set[str]]
-    """Ids of the relevant documents by query id; judged queries only."""
 
 
 @pytest.fixture(scope="session")
 def cacm() -> Cacm:
-    folder = DATA / "cacm"
-    documents = _read_jsonl(folder / "documents.jsonl")
-    queries = _read_jsonl(folder / "queries.jsonl")
-    relevant: dict[str, set[str]] = {}
-    for line in (folder / "qrels.tsv").read_text("utf-8").splitlines()[1:]:
-        query, document, _ = line.split("\t")
-        relevant.setdefault(query, set()).add(document)
-    return Cacm(folder, documents, {query["id"]: query["text"] for query in queries}, relevant)
+    return read_cacm(DATA / "cacm")
 
 
 @pytest.fixture(scope="session")
@@ -91,8 +68,3 @@ def postgres_url(postgres_server: servers.PostgresServer) -> Iterator[str]:
     yield url.set(database=name).render_as_string(hide_password=False)
     with psycopg.connect(maintenance, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def _read_jsonl(path: Path) -> list[JsonObject]:
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]

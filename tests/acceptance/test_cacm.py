@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import servers
-from conftest import Cacm
+from collection import Cacm
 from deployment import Service, standalone, write_configuration
 
 from celeriac.catalog.indexes import collection_of

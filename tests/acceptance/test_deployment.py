@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import servers
 from articles import Articles
-from conftest import Cacm, JsonObject
+from collection import Cacm, JsonObject
 from deployment import Json, Service, deployment
 
 SECONDS_TO_ANSWER = 10.0

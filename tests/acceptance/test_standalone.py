@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from articles import Articles
-from conftest import Cacm, JsonObject
+from collection import Cacm, JsonObject
 from deployment import Service, standalone
 
 JOB_KEYS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import servers
 from articles import Articles
-from conftest import Cacm
+from collection import Cacm
 from deployment import deployment, injection
 
 STAGES = (

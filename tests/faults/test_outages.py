@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import servers
 from articles import Articles
-from conftest import Cacm, JsonObject
+from collection import Cacm, JsonObject
 from deployment import Service, deployment, injection
 
 LEASE = 4.0

@@ -16,7 +16,7 @@ from celeriac.embedding.files import find_folder
 from celeriac.embedding.models import EmbeddingModel
 
 if TYPE_CHECKING:
-    from conftest import Cacm
+    from collection import Cacm
     from sentence_transformers import SentenceTransformer
 
 UNICODE = [
@@ -92,12 +92,13 @@ def test_vectors_equal_the_oracle(case: Case) -> None:
 
 
 def test_the_oracle_tells_texts_apart(case: Case) -> None:
-    """Without it, equal vectors would prove nothing."""
+    """Without it, equal vectors would prove nothing. Far below the 0.9999 that equality asks for;
+    how far varies a little, for the tiny tokenizer's training is not deterministic."""
     expected = case.oracle.encode(case.texts[:16], show_progress_bar=False)
 
     neighbours = _cosines(expected[:-1], expected[1:])
 
-    assert np.median(neighbours) < 0.9
+    assert np.median(neighbours) < 0.95
 
 
 def test_lengths_equal_the_oracle(case: Case) -> None:

@@ -21,7 +21,7 @@ from celeriac.embedding.models import EmbeddingModel, Pooling
 from celeriac.errors import ConfigurationError, ModelError
 
 if TYPE_CHECKING:
-    from conftest import Cacm
+    from collection import Cacm
 
 MINILM = registry.BUILTIN["all-minilm-l6-v2"]
 

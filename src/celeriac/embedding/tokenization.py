@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celeriac.embedding.models import EmbeddingModel
+from celeriac.embedding.word_counts import WordCounts, is_additive
 from celeriac.errors import ModelError
 
 if TYPE_CHECKING:
@@ -29,11 +31,17 @@ class ModelTokenizer:
         self._model = model
         self._tokenizer = _load(model, folder)
         self._suffix = _end_tokens(model, folder, self._tokenizer)
+        self._words = WordCounts(self._tokenizer) if is_additive(self._tokenizer) else None
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """The length of each text in model tokens, passage prefix and special tokens included."""
-        encodings = self._encode(texts, self._model.passage_prefix)
-        return [len(encoding) + len(self._suffix) for encoding in encodings]
+        prefixed = [self._model.passage_prefix + text for text in texts]
+        with self._readable(texts):
+            if self._words is not None:
+                counts = self._words.count(prefixed)
+            else:
+                counts = [len(one) for one in self._tokenizer.encode_batch_fast(prefixed)]
+        return [count + len(self._suffix) for count in counts]
 
     def encode(self, texts: Sequence[str], prefix: str) -> list[TokenIds]:
         """Token ids of `prefix` + text, special tokens included, for each text.
@@ -41,16 +49,17 @@ class ModelTokenizer:
         Raises:
             ModelError: a text is not valid Unicode (a lone surrogate); names its position.
         """
-        return [encoding.ids + self._suffix for encoding in self._encode(texts, prefix)]
+        with self._readable(texts):
+            encodings = self._tokenizer.encode_batch_fast([prefix + text for text in texts])
+        return [encoding.ids + self._suffix for encoding in encodings]
 
-    def _encode(self, texts: Sequence[str], prefix: str) -> Sequence[Any]:
-        prefixed = [prefix + text for text in texts]
+    @contextmanager
+    def _readable(self, texts: Sequence[str]) -> Iterator[None]:
         try:
-            encodings: Sequence[Any] = self._tokenizer.encode_batch_fast(prefixed)
+            yield
         except TypeError as error:
             require_unicode(texts)
             raise ModelError(f"{self._model.name}: a text is not a string") from error
-        return encodings
 
 
 def require_readable(model: EmbeddingModel, lengths: Mapping[int, int]) -> None:
