@@ -35,7 +35,8 @@ def request_job(
 
     Raises:
         NotFound: the tenant or the entity type is not declared.
-        DependencyUnavailable: the catalog or the broker is away; no job is left behind.
+        DependencyUnavailable: the catalog or the broker is away. A job that was queued before the
+            broker refused stays: others may have joined it, and it runs once the broker is back.
     """
     declared = runtime.entity_type(tenant, entity_type)
     index_id = runtime.catalog.indexes.ensure(declared.tenant, declared.name)

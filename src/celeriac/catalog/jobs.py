@@ -226,11 +226,6 @@ class Jobs:
         with self._database.write() as connection:
             return bool(connection.execute(statement).rowcount)
 
-    def add_errors(self, job_id: str, failures: Sequence[EntityFailure]) -> None:
-        """Record errors that belong to no page."""
-        with self._database.write() as connection:
-            insert_errors(connection, job_id, None, failures)
-
     def errors(self, job_id: str, *, limit: int = 100) -> list[EntityFailure]:
         """The first errors of the job, in the order of its pages."""
         query = (
