@@ -24,6 +24,9 @@
     │   ├── StoreMismatch                  a collection or payload index has another shape
     │   ├── VerificationFailed             the index does not equal the source
     │   ├── RemovalRefused                 a job would remove too much of an index
+    │   ├── Conflict                       what is there does not allow it now
+    │   ├── TooLarge                       a document beyond the size that is taken
+    │   ├── EmptyDocument                  a document without content
     │   └── NotFound
     └── JobStopped                         the job was cancelled or taken over: write no more
 
@@ -139,6 +142,23 @@ class VerificationFailed(PermanentError):
 
 class RemovalRefused(PermanentError):
     """The job would remove more of the index than one job may."""
+
+
+class Conflict(PermanentError):
+    """What is there already does not allow this."""
+
+    def __init__(self, message: str | None = None, *, code: str = "CONFLICT") -> None:
+        super().__init__(message)
+        self.code = code
+        """What is in the way, in upper case."""
+
+
+class TooLarge(PermanentError):
+    """The document is larger than what is taken."""
+
+
+class EmptyDocument(PermanentError):
+    """The document has no content."""
 
 
 class NotFound(PermanentError):

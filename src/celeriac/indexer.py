@@ -20,7 +20,6 @@ from celeriac.chunking import Chunker, SplitText
 from celeriac.embedding.base import Vectors
 from celeriac.errors import EmptyText, EntityError, ModelError
 from celeriac.model import (
-    Counters,
     Entity,
     Outcome,
     Partition,
@@ -37,8 +36,8 @@ GROUP_CHUNKS = 128
 Vector = NDArray[np.float32]
 Embed = Callable[[Sequence[str]], Vectors]
 """Embeds passages; shape (len(texts), dimension). Called only when there is something to embed."""
-Checkpoint = Callable[[Counters], None]
-"""Called before each batch and each write with what the page counted so far; raises JobStopped,
+Checkpoint = Callable[[Tally], None]
+"""Called before each batch and each write with what became of the page so far; raises JobStopped,
 LeaseLost or WorkerStopping when this page is no longer ours to write."""
 
 
@@ -142,15 +141,15 @@ class Indexer:
         self, entity_id: str, marker: Marker | None, checkpoint: Checkpoint, tally: Tally
     ) -> None:
         if marker is not None:
-            checkpoint(tally.counters)
+            checkpoint(tally)
             self._remove(marker)
         tally.fail(entity_id, EmptyText(), Outcome.EMPTY)
 
     def _replace(self, group: list[_Changed], checkpoint: Checkpoint, tally: Tally) -> None:
-        checkpoint(tally.counters)
+        checkpoint(tally)
         vectors = self._stored_vectors(group)
-        group = self._embed(group, vectors, tally)
-        checkpoint(tally.counters)
+        group = self._embed(group, vectors, checkpoint, tally)
+        checkpoint(tally)
         self._write(group, vectors)
         for one in group:
             tally.indexed(one.id, one.fingerprint, one.split)
@@ -169,18 +168,25 @@ class Indexer:
         return {chunk.digest: chunk.vector for chunk in chunks if chunk.vector is not None}
 
     def _embed(
-        self, group: list[_Changed], vectors: dict[str, Vector], tally: Tally
+        self,
+        group: list[_Changed],
+        vectors: dict[str, Vector],
+        checkpoint: Checkpoint,
+        tally: Tally,
     ) -> list[_Changed]:
         """Add the missing vectors to `vectors`; returns the entities that have all of theirs."""
-        texts: dict[str, str] = {}
-        for one in group:
-            for digest, chunk in zip(one.digests, one.split.chunks, strict=True):
-                if digest not in vectors:
-                    texts[digest] = chunk.text
+        missing = list(_missing(group, vectors).items())
         poison: dict[str, ModelError] = {}
-        for digests, computed in self._embed_isolating(list(texts.items()), poison):
-            vectors.update(zip(digests, computed, strict=True))
-        tally.embedded(len(texts) - len(poison))
+        for start in range(0, len(missing), GROUP_CHUNKS):
+            if start:
+                tally.shares = _shares(group, vectors)
+                checkpoint(tally)
+            for digests, computed in self._embed_isolating(
+                missing[start : start + GROUP_CHUNKS], poison
+            ):
+                vectors.update(zip(digests, computed, strict=True))
+                tally.embedded(len(digests))
+        tally.shares = {}
         if not poison:
             return group
         sound = []
@@ -264,6 +270,23 @@ def remove_entities(store: VectorStore, partition: Partition, markers: Iterable[
 def _require_finite(vectors: Vector) -> None:
     if not np.isfinite(vectors).all():
         raise ModelError("The model gives a vector that is not finite for this text.")
+
+
+def _missing(group: Sequence[_Changed], vectors: Mapping[str, Vector]) -> dict[str, str]:
+    """The texts to be embedded, by their digests."""
+    return {
+        digest: chunk.text
+        for one in group
+        for digest, chunk in zip(one.digests, one.split.chunks, strict=True)
+        if digest not in vectors
+    }
+
+
+def _shares(group: Sequence[_Changed], vectors: Mapping[str, Vector]) -> dict[str, float]:
+    """How much of each entity is embedded, 0 to 1."""
+    return {
+        one.id: sum(digest in vectors for digest in one.digests) / len(one.digests) for one in group
+    }
 
 
 def _groups(changed: Sequence[_Changed]) -> Iterator[list[_Changed]]:

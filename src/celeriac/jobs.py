@@ -133,6 +133,7 @@ class JobRunner:
         job = self._catalog.jobs.get(job_id)
         if job is not None:
             self._runtime.progress.end(job_id, job.state, job.counters)
+        self._catalog.entries.settle()
         self.start_waiting(job_id)
 
     def recover(self) -> None:
@@ -142,6 +143,7 @@ class JobRunner:
         for job in self._catalog.jobs.in_state(JobState.RUNNING):
             self._recover(job)
         self._catalog.listings.clear_ended()
+        self._catalog.entries.settle()
 
     def _recover(self, job: Job) -> None:
         if self._catalog.pages.count(job.id) == 0:

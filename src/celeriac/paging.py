@@ -13,6 +13,7 @@ from celeriac.catalog.jobs import Job
 from celeriac.catalog.pages import Claim
 from celeriac.configuration import EntityType
 from celeriac.dispatch import Dispatcher
+from celeriac.entry_keeper import EntryKeeper
 from celeriac.errors import (
     BrokerUnavailable,
     CeleriacError,
@@ -35,7 +36,7 @@ from celeriac.model import (
     Partition,
 )
 from celeriac.runtime import Runtime
-from celeriac.tally import PageResult, entity_key
+from celeriac.tally import PageResult, Tally, entity_key
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,16 @@ class _Listed:
     """Of the source: listed, but not to be had as entities."""
     repeated: dict[str, uuid.UUID]
     """Keys of the entities that an earlier page lists too, by entity id."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a page is indexed for, and into what."""
+
+    job: Job
+    entity_type: EntityType
+    generation: Generation
+    keeper: EntryKeeper
 
 
 class PageRunner:
@@ -109,23 +120,27 @@ class PageRunner:
             self._jobs.fail(claim.job_id, reason)
 
     def _run(self, claim: Claim) -> None:
-        job, entity_type, generation = self._work_of(claim)
+        work = self._work_of(claim)
+        job, entity_type, generation = work.job, work.entity_type, work.generation
         page = self._runtime.source(entity_type).page(claim.cursor)
         listed = self._list(claim, generation.partition, page)
+        work.keeper.begin(listed.entities)
         expected = page.total if page.total is not None else page.estimate
         if expected is not None and claim.number == 0:
             self._catalog.jobs.expect(job.id, expected)
 
-        def checkpoint(counted: Counters) -> None:
+        def checkpoint(tally: Tally) -> None:
             if self._runtime.stopping.is_set():
                 raise WorkerStopping
             self._catalog.pages.renew(claim, LEASE)
-            self._runtime.progress.page(job.id, claim.number, counted)
+            self._runtime.progress.page(job.id, claim.number, tally.counters)
+            if work.keeper.keeps and tally.shares:
+                self._runtime.progress.entries(job.id, tally.shares)
 
         result = self._runtime.indexer(entity_type, generation).index(listed.entities, checkpoint)
-        self._commit(claim, generation.partition, page, listed, result)
+        self._commit(claim, work, page, listed, result)
 
-    def _work_of(self, claim: Claim) -> tuple[Job, EntityType, Generation]:
+    def _work_of(self, claim: Claim) -> _Work:
         job = self._catalog.jobs.get(claim.job_id)
         if job is None or job.generation is None:
             raise JobStopped
@@ -136,7 +151,8 @@ class PageRunner:
                 f"The configuration of {job.tenant}/{job.entity_type} changed while the job ran, "
                 "or differs between workers; reindex once all of them run the same."
             )
-        return job, entity_type, generation
+        keeper = EntryKeeper.of(self._catalog, entity_type, job)
+        return _Work(job, entity_type, generation, keeper)
 
     def _list(self, claim: Claim, partition: Partition, page: Page) -> _Listed:
         """Record what the page lists and send the next one on its way."""
@@ -164,9 +180,10 @@ class PageRunner:
             )
 
     def _commit(
-        self, claim: Claim, partition: Partition, page: Page, listed: _Listed, result: PageResult
+        self, claim: Claim, work: _Work, page: Page, listed: _Listed, result: PageResult
     ) -> None:
         refused = _refused(listed.failures)
+        partition = work.generation.partition
         counters = Counters(listed=len(refused), failed=len(refused), bytes=page.bytes_read)
         self._catalog.pages.commit(
             claim,
@@ -174,6 +191,7 @@ class PageRunner:
             [*result.listed, *_unreadable(partition, refused), *_repetitions(listed)],
             [*result.failures, *listed.failures, *_repetition_failures(claim, listed)],
             is_last=page.next_cursor is None,
+            also=work.keeper.recorder(partition, listed.entities, result, refused),
         )
         self._runtime.progress.committed(claim.job_id, claim.number)
         if self._catalog.pages.all_done(claim.job_id):

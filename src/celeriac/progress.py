@@ -47,6 +47,26 @@ class Progress:
         """Take a page out of the picture: the catalog has its counters."""
         self._publish(job_id, {}, remove=_page(number))
 
+    def entries(self, job_id: str, shares: Mapping[str, float]) -> None:
+        """Publish how much of each of these documents is embedded, 0 to 1."""
+        values: dict[Any, Any] = {document: round(share, 4) for document, share in shares.items()}
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.hset(_entries(job_id), mapping=values)
+        pipeline.expire(_entries(job_id), KEEP)
+        try:
+            pipeline.execute()
+        except RedisError as error:
+            logger.warning("progress is not published", extra=_context(job_id, error))
+
+    def entry(self, job_id: str, document_id: str) -> float:
+        """How much of a document that the job has in hand is embedded, 0 to 1."""
+        try:
+            found = self._redis.hget(_entries(job_id), document_id)
+        except RedisError as error:
+            logger.warning("progress cannot be read", extra=_context(job_id, error))
+            return 0.0
+        return float(found or 0.0)
+
     def end(self, job_id: str, state: str, counters: Counters) -> None:
         """Publish how a job ended and what it counted in the end."""
         self._publish(job_id, {"state": state, **asdict(counters)}, reset=True)
@@ -97,6 +117,10 @@ def _hash(job_id: str) -> str:
 
 def _stream(job_id: str) -> str:
     return f"celeriac:job:{job_id}:events"
+
+
+def _entries(job_id: str) -> str:
+    return f"celeriac:job:{job_id}:entries"
 
 
 def _page(number: int) -> str:

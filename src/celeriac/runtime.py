@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Hashable
-from typing import TypeVar
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -13,11 +13,13 @@ from redis.retry import Retry
 
 from celeriac.catalog import Catalog
 from celeriac.catalog.indexes import Generation
+from celeriac.catalog.knowledge_bases import KEY_PREFIX
 from celeriac.chunking import Chunker
 from celeriac.configuration import EntityType
+from celeriac.definitions import UPLOADS, knowledge_entity_type
 from celeriac.embedding import registry
 from celeriac.embedding.base import Embedder, TokenCounter
-from celeriac.errors import ConfigurationError, ModelError
+from celeriac.errors import ConfigurationError, ModelError, NotFound
 from celeriac.indexer import Indexer
 from celeriac.leases import Heartbeat
 from celeriac.progress import Progress
@@ -25,6 +27,7 @@ from celeriac.rendering import Renderer
 from celeriac.settings import Settings
 from celeriac.sources.base import Source
 from celeriac.sources.registry import build_source
+from celeriac.sources.uploads import UploadedDocuments
 from celeriac.store import open_store
 from celeriac.store.base import VectorStore
 
@@ -77,12 +80,27 @@ class Runtime:
         )
 
     def entity_type(self, tenant: str, name: str) -> EntityType:
-        """The declaration of an entity type; raises NotFound."""
-        return self.settings.configuration.entity_type(tenant, name)
+        """The declaration of an entity type, or of an index of a knowledge base by its key.
+
+        Raises:
+            NotFound: there is none.
+            ConfigurationError: its embedding model is not declared any more.
+        """
+        if not name.startswith(KEY_PREFIX):
+            return self.settings.configuration.entity_type(tenant, name)
+        index = self.catalog.knowledge_bases.index_by_key(tenant, name)
+        if index is None:
+            raise NotFound(f"There is no index {name!r} of a knowledge base.")
+        return knowledge_entity_type(index, self.settings.configuration.models)
 
     def source(self, entity_type: EntityType) -> Source:
         key = ("source", entity_type.tenant, entity_type.name)
-        return self._once(key, lambda: build_source(entity_type.source))
+        return self._once(key, lambda: self._build_source(entity_type.source))
+
+    def _build_source(self, options: Mapping[str, Any]) -> Source:
+        if options["kind"] != UPLOADS:
+            return build_source(options)
+        return UploadedDocuments(self.catalog, options["knowledge_base_id"], options["index_id"])
 
     def embedder(self, model: str) -> Embedder:
         """The embedding model of that name, loaded once a process."""

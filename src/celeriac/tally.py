@@ -28,6 +28,8 @@ class Tally:
 
     def __init__(self) -> None:
         self.counters = Counters()
+        self.shares: dict[str, float] = {}
+        """Of entities that take more than one batch: how much is embedded, 0 to 1, by id."""
         self._outcomes: dict[str, tuple[Outcome, str | None]] = {}
         self._failures: list[EntityFailure] = []
 

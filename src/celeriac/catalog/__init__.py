@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from celeriac.catalog.database import Database
+from celeriac.catalog.documents import Documents
+from celeriac.catalog.entries import Entries
 from celeriac.catalog.indexes import Indexes
 from celeriac.catalog.jobs import Jobs
+from celeriac.catalog.knowledge_bases import KnowledgeBases
 from celeriac.catalog.listings import Listings
 from celeriac.catalog.migrate import migrate
 from celeriac.catalog.pages import Pages
@@ -19,6 +22,9 @@ class Catalog:
         self.jobs = Jobs(self.database)
         self.pages = Pages(self.database)
         self.listings = Listings(self.database)
+        self.knowledge_bases = KnowledgeBases(self.database)
+        self.documents = Documents(self.database)
+        self.entries = Entries(self.database)
 
     def migrate(self) -> None:
         """Bring the schema to this version's; several processes may call it at once."""

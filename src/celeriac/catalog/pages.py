@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -182,8 +182,9 @@ class Pages:
         failures: Sequence[EntityFailure],
         *,
         is_last: bool,
+        also: Callable[[Connection], None] | None = None,
     ) -> None:
-        """Mark a page done and count it, once, in one transaction.
+        """Mark a page done and count it, once, in one transaction, in which `also` may write too.
 
         Raises:
             JobStopped, LeaseLost: as `renew`; nothing is written then.
@@ -209,6 +210,8 @@ class Pages:
             add_counters(connection, claim.job_id, counters)
             insert_errors(connection, claim.job_id, claim.number, failures)
             _replace_listing(connection, claim, listed)
+            if also is not None:
+                also(connection)
 
     def postpone(self, claim: Claim, delay: float, error: str) -> float:
         """Give a page back to be tried again after `delay` seconds.

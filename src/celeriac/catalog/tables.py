@@ -11,6 +11,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     SmallInteger,
     String,
@@ -140,4 +141,116 @@ job_errors = Table(
     Column("message", Text, nullable=False),
     Column("retryable", Boolean, nullable=False),
     Index("ix_job_errors_job_id_page", "job_id", "page"),
+)
+
+knowledge_bases = Table(
+    "knowledge_bases",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("tenant", String(16), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("name", String(256), nullable=False),
+    Column("description", Text, nullable=False, default=""),
+    Column("data_origin_type", String(32), nullable=False),
+    Column("refresh_policy", JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("deleted_at", Float),
+    Index("ix_knowledge_bases_tenant_created_at", "tenant", "created_at"),
+)
+# A tenant has one knowledge base for the documents of the batch contract.
+Index(
+    "uq_knowledge_bases_one_voice",
+    knowledge_bases.c.tenant,
+    unique=True,
+    sqlite_where=knowledge_bases.c.kind == "voice",
+    postgresql_where=knowledge_bases.c.kind == "voice",
+)
+
+knowledge_indexes = Table(
+    "knowledge_indexes",
+    metadata,
+    Column("id", ForeignKey("indexes.id"), primary_key=True),
+    Column("knowledge_base_id", ForeignKey("knowledge_bases.id"), nullable=False),
+    Column("name", String(256), nullable=False),
+    Column("description", Text, nullable=False, default=""),
+    Column("model", String(256), nullable=False),
+    Column("text_splitting", String(16), nullable=False),
+    Column("chunk_size", Integer, nullable=False),
+    Column("chunk_overlap", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("deleted_at", Float),
+    Index("ix_knowledge_indexes_knowledge_base_id_created_at", "knowledge_base_id", "created_at"),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("knowledge_base_id", ForeignKey("knowledge_bases.id"), nullable=False),
+    Column("tenant", String(16), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("name", String(512), nullable=False),
+    Column("unique_name", String(512)),
+    Column("origin_ref", Text, nullable=False, default=""),
+    Column("media_type", String(256), nullable=False, default=""),
+    Column("size_bytes", BigInteger, nullable=False, default=0),
+    Column("sha256", String(64), nullable=False, default=""),
+    Column("parent_id", ForeignKey("documents.id")),
+    Column("data_source_id", String(36)),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    UniqueConstraint("knowledge_base_id", "unique_name"),
+    Index("ix_documents_knowledge_base_id_id", "knowledge_base_id", "id"),
+    Index("ix_documents_parent_id", "parent_id"),
+)
+
+document_contents = Table(
+    "document_contents",
+    metadata,
+    Column("document_id", ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("index_id", ForeignKey("indexes.id"), nullable=False),
+    Column("document_id", String(36), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text, nullable=False, default=""),
+    Column("used_bytes", BigInteger, nullable=False, default=0),
+    Column("job_id", String(36)),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("embedded_at", Float),
+    UniqueConstraint("index_id", "document_id"),
+    Index("ix_entries_document_id", "document_id"),
+    Index("ix_entries_state_index_id", "state", "index_id"),
+)
+
+data_sources = Table(
+    "data_sources",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("tenant", String(16), nullable=False),
+    Column("name", String(256), nullable=False),
+    Column("description", Text, nullable=False, default=""),
+    Column("type", String(32), nullable=False),
+    Column("origin_url", Text, nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("credentials", JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Index("ix_data_sources_tenant_created_at", "tenant", "created_at"),
+)
+
+data_source_links = Table(
+    "data_source_links",
+    metadata,
+    Column("knowledge_base_id", ForeignKey("knowledge_bases.id"), primary_key=True),
+    Column("data_source_id", ForeignKey("data_sources.id"), primary_key=True),
+    Column("created_at", Float, nullable=False),
+    Index("ix_data_source_links_data_source_id", "data_source_id"),
 )

@@ -1,0 +1,210 @@
+"""Documents: what a knowledge base holds."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    case,
+    delete,
+    func,
+    literal,
+    select,
+    update,
+)
+
+from celeriac.catalog.database import Database, epoch_now
+from celeriac.catalog.entries import add_entries_of_document, discard_entries
+from celeriac.catalog.lists import Window, count_of, window_of
+from celeriac.catalog.tables import document_contents, documents
+
+
+class DocumentKind(StrEnum):
+    """Where a document comes from."""
+
+    TEXT = "text"
+    URL = "url"
+    FILE = "file"
+    FOLDER = "folder"
+    ENTITY = "entity"
+    """Listed by a data source; its content stays there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A row of the table `documents`."""
+
+    id: str
+    knowledge_base_id: str
+    tenant: str
+    kind: DocumentKind
+    name: str
+    origin_ref: str
+    """Where it is at its origin: a file's name, a URL, an id in a data source."""
+    media_type: str
+    size_bytes: int
+    """Of the content as it was uploaded."""
+    sha256: str
+    """Of that content, in hexadecimal."""
+    parent_id: str | None
+    """The folder it is in."""
+    data_source_id: str | None
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NewDocument:
+    """A document to be added."""
+
+    kind: DocumentKind
+    name: str
+    origin_ref: str = ""
+    media_type: str = ""
+    content: bytes | None = None
+    sha256: str = ""
+    parent_id: str | None = None
+
+
+class Documents:
+    """Rows of the tables `documents` and `document_contents`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self, knowledge_base_id: str, tenant: str, new: NewDocument, *, unique: bool, entries: bool
+    ) -> Document:
+        """Add a document; with `entries`, to every index of the knowledge base.
+
+        Raises:
+            sqlalchemy.exc.IntegrityError: with `unique`, where another one has its name.
+        """
+        document_id = str(uuid.uuid4())
+        statement = (
+            documents.insert()
+            .values(
+                id=document_id,
+                knowledge_base_id=knowledge_base_id,
+                tenant=tenant,
+                kind=new.kind,
+                name=new.name,
+                unique_name=new.name if unique else None,
+                origin_ref=new.origin_ref,
+                media_type=new.media_type,
+                size_bytes=len(new.content or b""),
+                sha256=new.sha256,
+                parent_id=new.parent_id,
+                created_at=epoch_now(),
+                updated_at=epoch_now(),
+            )
+            .returning(documents)
+        )
+        with self._database.write() as connection:
+            document = _document(connection.execute(statement).one()._mapping)
+            if new.content is not None:
+                connection.execute(
+                    document_contents.insert().values(document_id=document_id, content=new.content)
+                )
+            if entries:
+                add_entries_of_document(connection, document_id, knowledge_base_id)
+        return document
+
+    def find(self, knowledge_base_id: str, document_id: str) -> Document | None:
+        query = select(documents).where(
+            documents.c.knowledge_base_id == knowledge_base_id, documents.c.id == document_id
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return _document(row._mapping) if row else None
+
+    def find_many(self, knowledge_base_id: str, ids: Collection[str]) -> dict[str, Document]:
+        """Those of the documents that there are, by id."""
+        query = select(documents).where(
+            documents.c.knowledge_base_id == knowledge_base_id, documents.c.id.in_(ids)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings()
+            return {row["id"]: _document(row) for row in rows}
+
+    def content(self, document_id: str) -> bytes | None:
+        """What was uploaded, or fetched, as it was."""
+        query = select(document_contents.c.content).where(
+            document_contents.c.document_id == document_id
+        )
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
+    def list(
+        self, knowledge_base_id: str, window: Window, *conditions: ColumnElement[bool]
+    ) -> tuple[list[Document], bool]:
+        """A part of the knowledge base's documents, and whether more follow."""
+        where = and_(documents.c.knowledge_base_id == knowledge_base_id, *conditions)
+        with self._database.read() as connection:
+            found = window_of(connection, documents, where, window)
+        return [_document(row) for row in found.rows], found.has_more
+
+    def count(self, knowledge_base_id: str, *conditions: ColumnElement[bool]) -> int:
+        where = and_(documents.c.knowledge_base_id == knowledge_base_id, *conditions)
+        with self._database.read() as connection:
+            return count_of(connection, documents, where)
+
+    def rename(self, document_id: str, name: str) -> None:
+        """Give a document another name; its text, and so its points, stay as they are."""
+        statement = (
+            update(documents)
+            .where(documents.c.id == document_id)
+            .values(
+                name=name,
+                unique_name=_unless_null(documents.c.unique_name, name),
+                updated_at=epoch_now(),
+            )
+        )
+        with self._database.write() as connection:
+            connection.execute(statement)
+
+    def delete(self, document_id: str) -> None:
+        """Delete a document, and what is below it where it is a folder.
+
+        Its entries stay as `deleting` until a job took its points out of their indexes.
+        """
+        with self._database.write() as connection:
+            for one in _with_children(connection, document_id):
+                discard_entries(connection, one)
+                connection.execute(
+                    delete(document_contents).where(document_contents.c.document_id == one)
+                )
+                connection.execute(delete(documents).where(documents.c.id == one))
+
+    def total_bytes(self, knowledge_base_id: str) -> int:
+        query = select(func.coalesce(func.sum(documents.c.size_bytes), 0)).where(
+            documents.c.knowledge_base_id == knowledge_base_id
+        )
+        with self._database.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
+
+def _with_children(connection: Connection, document_id: str) -> Iterator[str]:
+    """The ids below a folder, deepest first, and then its own."""
+    children = select(documents.c.id).where(documents.c.parent_id == document_id)
+    for child in list(connection.execute(children).scalars()):
+        yield from _with_children(connection, child)
+    yield document_id
+
+
+def _unless_null(column: ColumnElement[Any], value: str) -> ColumnElement[Any]:
+    return case((column.is_(None), None), else_=literal(value))
+
+
+def _document(row: RowMapping) -> Document:
+    values = {field.name: row[field.name] for field in fields(Document)}
+    values["kind"] = DocumentKind(row["kind"])
+    return Document(**values)

@@ -1,0 +1,347 @@
+"""Index entries: one document in one index. The control contract shows them as documents, the batch
+contract as RAG indexes."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    delete,
+    exists,
+    func,
+    select,
+    update,
+)
+
+from celeriac.catalog.database import Database, epoch_now
+from celeriac.catalog.jobs import JobState
+from celeriac.catalog.tables import documents, entries, jobs, knowledge_indexes
+from celeriac.model import EntityFailure, Outcome
+
+
+class EntryState(StrEnum):
+    """Where a document is on its way into an index."""
+
+    QUEUED = "queued"
+    EMBEDDING = "embedding"
+    INDEXED = "indexed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REFUSED = "refused"
+    """It is not to be indexed: the reason says why."""
+    DELETING = "deleting"
+    """Its document is gone; a job will take its points out of the index."""
+
+
+LISTED = (
+    EntryState.QUEUED,
+    EntryState.EMBEDDING,
+    EntryState.INDEXED,
+    EntryState.FAILED,
+    EntryState.CANCELLED,
+)
+"""The states of documents that a reindex lists."""
+
+
+class Refusal(StrEnum):
+    """Why a document is not indexed."""
+
+    TOO_SMALL = "document_too_small"
+    QUOTA = "rag_limit_exceeded"
+    FOLDER = "cannot_index_folder"
+    UNREADABLE = "unsupported"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of the table `entries`."""
+
+    id: str
+    index_id: str
+    document_id: str
+    state: EntryState
+    reason: str
+    """Why it failed, or a Refusal."""
+    used_bytes: int
+    """What it counts towards its tenant's quota: the document's original size."""
+    job_id: str | None
+    """The job that dealt with it last."""
+    created_at: float
+    updated_at: float
+    embedded_at: float | None
+
+
+class Entries:
+    """Rows of the table `entries`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, index_id: str, document_id: str) -> Entry | None:
+        return self.of_documents(index_id, [document_id]).get(document_id)
+
+    def of_documents(self, index_id: str, ids: Collection[str]) -> dict[str, Entry]:
+        """The index's entries of these documents, by document id."""
+        query = select(entries).where(
+            entries.c.index_id == index_id,
+            entries.c.document_id.in_(ids),
+            entries.c.state != EntryState.DELETING,
+        )
+        with self._database.read() as connection:
+            return {row["document_id"]: _entry(row) for row in connection.execute(query).mappings()}
+
+    def of_document(self, document_id: str) -> list[Entry]:
+        """The document's entries, in every index, oldest first."""
+        query = (
+            select(entries)
+            .where(entries.c.document_id == document_id, entries.c.state != EntryState.DELETING)
+            .order_by(entries.c.created_at, entries.c.id)
+        )
+        with self._database.read() as connection:
+            return [_entry(row) for row in connection.execute(query).mappings()]
+
+    def add(
+        self, index_id: str, document_id: str, *, used_bytes: int, refusal: Refusal | None = None
+    ) -> Entry:
+        """The index's entry of the document, made when there is none. Of two at once one adds."""
+        statement = self._database.insert_new(entries).values(
+            id=str(uuid.uuid4()),
+            index_id=index_id,
+            document_id=document_id,
+            state=EntryState.REFUSED if refusal else EntryState.QUEUED,
+            reason=refusal or "",
+            used_bytes=used_bytes,
+            created_at=epoch_now(),
+            updated_at=epoch_now(),
+        )
+        query = select(entries).where(
+            entries.c.index_id == index_id, entries.c.document_id == document_id
+        )
+        with self._database.write() as connection:
+            connection.execute(statement)
+            found = _entry(connection.execute(query).one()._mapping)
+            if found.state != EntryState.DELETING:
+                return found
+            revived = and_(entries.c.id == found.id, entries.c.state == EntryState.DELETING)
+            values = {"state": EntryState.QUEUED, "reason": "", "used_bytes": used_bytes}
+            connection.execute(
+                update(entries).where(revived).values(**values, updated_at=epoch_now())
+            )
+            return _entry(connection.execute(query).one()._mapping)
+
+    def requeue(self, entry_id: str, used_bytes: int) -> bool:
+        """Have an entry that failed, or was refused, tried once more; False where it is neither."""
+        states = [EntryState.FAILED, EntryState.CANCELLED, EntryState.REFUSED]
+        statement = (
+            update(entries)
+            .where(entries.c.id == entry_id, entries.c.state.in_(states))
+            .values(
+                state=EntryState.QUEUED, reason="", used_bytes=used_bytes, updated_at=epoch_now()
+            )
+        )
+        with self._database.write() as connection:
+            return bool(connection.execute(statement).rowcount)
+
+    def discard(self, index_id: str, document_id: str) -> bool:
+        """Take a document out of one index; False where it has no entry there."""
+        mine = and_(
+            entries.c.index_id == index_id,
+            entries.c.document_id == document_id,
+            entries.c.state != EntryState.DELETING,
+        )
+        with self._database.write() as connection:
+            return bool(_discard(connection, mine))
+
+    def page(self, index_id: str, after: str | None, limit: int) -> list[str]:
+        """Ids of the documents that a reindex of the index lists, in order, `limit` at most."""
+        query = (
+            select(entries.c.document_id)
+            .where(entries.c.index_id == index_id, entries.c.state.in_(LISTED))
+            .order_by(entries.c.document_id)
+            .limit(limit)
+        )
+        if after is not None:
+            query = query.where(entries.c.document_id > after)
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def count(self, index_id: str, *states: EntryState) -> int:
+        """How many entries the index has in these states."""
+        query = (
+            select(func.count())
+            .select_from(entries)
+            .where(entries.c.index_id == index_id, entries.c.state.in_(states))
+        )
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one()
+
+    def count_listed(self, index_id: str) -> int:
+        """How many documents a reindex of the index lists."""
+        return self.count(index_id, *LISTED)
+
+    def begin(self, index_id: str, job_id: str, ids: Collection[str]) -> None:
+        """Mark those of the documents as being embedded that are not indexed yet."""
+        states = [EntryState.QUEUED, EntryState.FAILED, EntryState.CANCELLED]
+        statement = (
+            update(entries)
+            .where(
+                entries.c.index_id == index_id,
+                entries.c.document_id.in_(ids),
+                entries.c.state.in_(states),
+            )
+            .values(state=EntryState.EMBEDDING, job_id=job_id, updated_at=epoch_now())
+        )
+        with self._database.write() as connection:
+            connection.execute(statement)
+
+    def settle(self) -> None:
+        """Say what became of entries that ended jobs left half way, and forget the documents that
+        a succeeded job found gone."""
+        left = entries.c.state == EntryState.EMBEDDING
+        began_later = exists().where(
+            jobs.c.index_id == entries.c.index_id,
+            jobs.c.state == JobState.SUCCEEDED,
+            jobs.c.started_at > entries.c.updated_at,
+        )
+        with self._database.write() as connection:
+            for ended, state, reason in (
+                (JobState.CANCELLED, EntryState.CANCELLED, "The job was cancelled."),
+                (JobState.FAILED, EntryState.FAILED, _message_of_job()),
+                (JobState.SUCCEEDED, EntryState.FAILED, "The job passed it over."),
+            ):
+                of_ended = exists().where(jobs.c.id == entries.c.job_id, jobs.c.state == ended)
+                connection.execute(
+                    update(entries)
+                    .where(left, of_ended)
+                    .values(state=state, reason=reason, updated_at=epoch_now())
+                )
+            connection.execute(
+                delete(entries).where(entries.c.state == EntryState.DELETING, began_later)
+            )
+
+    def used_bytes(self, index_ids: Sequence[str]) -> dict[str, int]:
+        """Bytes that count towards the quota, by index."""
+        query = (
+            select(entries.c.index_id, func.sum(entries.c.used_bytes))
+            .where(entries.c.index_id.in_(index_ids), entries.c.state.in_(LISTED))
+            .group_by(entries.c.index_id)
+        )
+        with self._database.read() as connection:
+            found = {row[0]: int(row[1]) for row in connection.execute(query)}
+        return {index_id: found.get(index_id, 0) for index_id in index_ids}
+
+
+def add_entries_of_document(
+    connection: Connection, document_id: str, knowledge_base_id: str
+) -> None:
+    """Add a new document to every index of its knowledge base, within the caller's transaction."""
+    size = select(documents.c.size_bytes).where(documents.c.id == document_id).scalar_subquery()
+    ids = select(knowledge_indexes.c.id).where(
+        knowledge_indexes.c.knowledge_base_id == knowledge_base_id,
+        knowledge_indexes.c.deleted_at.is_(None),
+    )
+    used = connection.execute(select(size)).scalar_one()
+    index_ids = list(connection.execute(ids).scalars())
+    _insert(connection, [(index_id, document_id, used) for index_id in index_ids])
+
+
+def add_entries_of_index(connection: Connection, index_id: str, knowledge_base_id: str) -> None:
+    """Add every document of a knowledge base to a new index, within the caller's transaction."""
+    found = connection.execute(
+        select(documents.c.id, documents.c.size_bytes).where(
+            documents.c.knowledge_base_id == knowledge_base_id
+        )
+    )
+    for part in found.partitions(1_000):
+        _insert(connection, [(index_id, row.id, row.size_bytes) for row in part])
+
+
+def record_outcomes(
+    connection: Connection,
+    index_id: str,
+    job_id: str,
+    outcomes: Mapping[str, Outcome],
+    failures: Sequence[EntityFailure],
+) -> None:
+    """Say what became of a page's documents, within the transaction that commits the page."""
+    messages = {failure.entity_id: failure.message for failure in failures}
+    for wanted, values in (
+        (Outcome.INDEXED, {"embedded_at": epoch_now()}),
+        (Outcome.UNCHANGED, {}),
+    ):
+        ids = [one for one, outcome in outcomes.items() if outcome == wanted]
+        _set(
+            connection, index_id, ids, state=EntryState.INDEXED, job_id=job_id, reason="", **values
+        )
+    for one, outcome in outcomes.items():
+        if outcome in (Outcome.FAILED, Outcome.EMPTY):
+            reason = messages.get(one, "")
+            _set(connection, index_id, [one], state=EntryState.FAILED, job_id=job_id, reason=reason)
+
+
+def discard_entries(connection: Connection, document_id: str) -> None:
+    """Mark the entries of a document that is deleted, within the caller's transaction."""
+    _discard(connection, entries.c.document_id == document_id)
+
+
+def _discard(connection: Connection, where: ColumnElement[bool]) -> int:
+    # What was refused never had points: nothing has to be taken out of the index.
+    dropped = connection.execute(
+        delete(entries).where(where, entries.c.state == EntryState.REFUSED)
+    )
+    statement = (
+        update(entries)
+        .where(where)
+        .values(state=EntryState.DELETING, used_bytes=0, updated_at=epoch_now())
+    )
+    return dropped.rowcount + connection.execute(statement).rowcount
+
+
+def _message_of_job() -> ColumnElement[str]:
+    return select(jobs.c.message).where(jobs.c.id == entries.c.job_id).scalar_subquery()
+
+
+def _set(connection: Connection, index_id: str, ids: Collection[str], **values: Any) -> None:
+    if ids:
+        connection.execute(
+            update(entries)
+            .where(
+                entries.c.index_id == index_id,
+                entries.c.document_id.in_(ids),
+                entries.c.state.in_(LISTED),
+            )
+            .values(**values, updated_at=epoch_now())
+        )
+
+
+def _insert(connection: Connection, new: Sequence[tuple[str, str, int]]) -> None:
+    """Queue documents: (index id, document id, used bytes)."""
+    now = connection.execute(select(epoch_now())).scalar_one()
+    rows = [
+        {
+            "id": str(uuid.uuid4()),
+            "index_id": index_id,
+            "document_id": document_id,
+            "state": EntryState.QUEUED,
+            "used_bytes": used_bytes,
+            "created_at": now,
+            "updated_at": now,
+        }
+        for index_id, document_id, used_bytes in new
+    ]
+    if rows:
+        connection.execute(entries.insert(), rows)
+
+
+def _entry(row: RowMapping) -> Entry:
+    values = {field.name: row[field.name] for field in fields(Entry)}
+    values["state"] = EntryState(row["state"])
+    return Entry(**values)
