@@ -144,6 +144,9 @@ class JobRunner:
             self._recover(job)
         self._catalog.listings.clear_ended()
         self._catalog.entries.settle()
+        for index_id in self._catalog.entries.unattended(SILENCE):
+            index = self._catalog.indexes.get(index_id)
+            request_job(self._runtime, self._dispatcher, index.tenant, index.entity_type)
 
     def _recover(self, job: Job) -> None:
         if self._catalog.pages.count(job.id) == 0:

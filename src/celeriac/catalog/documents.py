@@ -26,6 +26,8 @@ from celeriac.catalog.entries import add_entries_of_document, discard_entries
 from celeriac.catalog.lists import Window, count_of, window_of
 from celeriac.catalog.tables import document_contents, documents
 
+DOCUMENTS_A_STEP = 100
+
 
 class DocumentKind(StrEnum):
     """Where a document comes from."""
@@ -183,6 +185,21 @@ class Documents:
                     delete(document_contents).where(document_contents.c.document_id == one)
                 )
                 connection.execute(delete(documents).where(documents.c.id == one))
+
+    def delete_all(self, knowledge_base_id: str) -> None:
+        """Delete every document of a knowledge base, in steps."""
+        while True:
+            query = (
+                select(documents.c.id)
+                .where(documents.c.knowledge_base_id == knowledge_base_id)
+                .limit(DOCUMENTS_A_STEP)
+            )
+            with self._database.read() as connection:
+                ids = list(connection.execute(query).scalars())
+            if not ids:
+                return
+            for document_id in ids:
+                self.delete(document_id)
 
     def total_bytes(self, knowledge_base_id: str) -> int:
         query = select(func.coalesce(func.sum(documents.c.size_bytes), 0)).where(

@@ -4,7 +4,7 @@ contract as RAG indexes."""
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
@@ -23,7 +23,13 @@ from sqlalchemy import (
 
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.jobs import JobState
-from celeriac.catalog.tables import documents, entries, jobs, knowledge_indexes
+from celeriac.catalog.tables import (
+    documents,
+    entries,
+    jobs,
+    knowledge_bases,
+    knowledge_indexes,
+)
 from celeriac.model import EntityFailure, Outcome
 
 
@@ -79,6 +85,40 @@ class Entry:
     embedded_at: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """A document that is to have an entry."""
+
+    id: str
+    size_bytes: int
+    refusal: Refusal | None = None
+    """Why it is not to be indexed whatever room there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How much the indexes of one knowledge base may hold together."""
+
+    knowledge_base_id: str
+    max_bytes: int
+    """Of the documents' original sizes; a document counts once an index."""
+
+    def lock(self, connection: Connection) -> None:
+        """Have requests of one knowledge base wait for each other: they share its room."""
+        query = select(knowledge_bases.c.id).where(knowledge_bases.c.id == self.knowledge_base_id)
+        connection.execute(query.with_for_update())
+
+    def refusal(self, connection: Connection, size_bytes: int) -> Refusal | None:
+        mine = select(knowledge_indexes.c.id).where(
+            knowledge_indexes.c.knowledge_base_id == self.knowledge_base_id
+        )
+        used = select(func.coalesce(func.sum(entries.c.used_bytes), 0)).where(
+            entries.c.index_id.in_(mine), entries.c.state.in_(LISTED)
+        )
+        taken = int(connection.execute(used).scalar_one())
+        return Refusal.QUOTA if taken + size_bytes > self.max_bytes else None
+
+
 class Entries:
     """Rows of the table `entries`."""
 
@@ -108,47 +148,30 @@ class Entries:
         with self._database.read() as connection:
             return [_entry(row) for row in connection.execute(query).mappings()]
 
-    def add(
-        self, index_id: str, document_id: str, *, used_bytes: int, refusal: Refusal | None = None
-    ) -> Entry:
-        """The index's entry of the document, made when there is none. Of two at once one adds."""
-        statement = self._database.insert_new(entries).values(
-            id=str(uuid.uuid4()),
-            index_id=index_id,
-            document_id=document_id,
-            state=EntryState.REFUSED if refusal else EntryState.QUEUED,
-            reason=refusal or "",
-            used_bytes=used_bytes,
-            created_at=epoch_now(),
-            updated_at=epoch_now(),
-        )
-        query = select(entries).where(
-            entries.c.index_id == index_id, entries.c.document_id == document_id
-        )
-        with self._database.write() as connection:
-            connection.execute(statement)
-            found = _entry(connection.execute(query).one()._mapping)
-            if found.state != EntryState.DELETING:
-                return found
-            revived = and_(entries.c.id == found.id, entries.c.state == EntryState.DELETING)
-            values = {"state": EntryState.QUEUED, "reason": "", "used_bytes": used_bytes}
-            connection.execute(
-                update(entries).where(revived).values(**values, updated_at=epoch_now())
-            )
-            return _entry(connection.execute(query).one()._mapping)
+    def request(self, index_id: str, document: Requested, quota: Quota) -> Entry:
+        """The index's entry of the document, made when there is none; two at once make one.
 
-    def requeue(self, entry_id: str, used_bytes: int) -> bool:
-        """Have an entry that failed, or was refused, tried once more; False where it is neither."""
-        states = [EntryState.FAILED, EntryState.CANCELLED, EntryState.REFUSED]
-        statement = (
-            update(entries)
-            .where(entries.c.id == entry_id, entries.c.state.in_(states))
-            .values(
-                state=EntryState.QUEUED, reason="", used_bytes=used_bytes, updated_at=epoch_now()
-            )
-        )
+        An entry that is queued, in hand, indexed or failed stays as it is. One that was refused,
+        cancelled or discarded is judged anew.
+        """
+        mine = and_(entries.c.index_id == index_id, entries.c.document_id == document.id)
+        query = select(entries).where(mine)
+        settled = [one for one in LISTED if one != EntryState.CANCELLED]
         with self._database.write() as connection:
-            return bool(connection.execute(statement).rowcount)
+            quota.lock(connection)
+            row = connection.execute(query).mappings().one_or_none()
+            if row is not None and row["state"] in settled:
+                return _entry(row)
+            refusal = document.refusal or quota.refusal(connection, document.size_bytes)
+            values = {
+                "state": EntryState.REFUSED if refusal else EntryState.QUEUED,
+                "reason": refusal or "",
+                "used_bytes": 0 if refusal else document.size_bytes,
+            }
+            if row is None:
+                _insert(connection, [(index_id, document.id, 0)])
+            connection.execute(update(entries).where(mine).values(**values, updated_at=epoch_now()))
+            return _entry(connection.execute(query).mappings().one())
 
     def discard(self, index_id: str, document_id: str) -> bool:
         """Take a document out of one index; False where it has no entry there."""
@@ -203,29 +226,44 @@ class Entries:
             connection.execute(statement)
 
     def settle(self) -> None:
-        """Say what became of entries that ended jobs left half way, and forget the documents that
-        a succeeded job found gone."""
-        left = entries.c.state == EntryState.EMBEDDING
-        began_later = exists().where(
-            jobs.c.index_id == entries.c.index_id,
-            jobs.c.state == JobState.SUCCEEDED,
-            jobs.c.started_at > entries.c.updated_at,
-        )
+        """Say what became of entries that ended jobs left half way or did not come to, and forget
+        the documents that a succeeded job found gone."""
         with self._database.write() as connection:
             for ended, state, reason in (
                 (JobState.CANCELLED, EntryState.CANCELLED, "The job was cancelled."),
-                (JobState.FAILED, EntryState.FAILED, _message_of_job()),
+                (JobState.FAILED, EntryState.FAILED, None),
                 (JobState.SUCCEEDED, EntryState.FAILED, "The job passed it over."),
             ):
-                of_ended = exists().where(jobs.c.id == entries.c.job_id, jobs.c.state == ended)
-                connection.execute(
-                    update(entries)
-                    .where(left, of_ended)
-                    .values(state=state, reason=reason, updated_at=epoch_now())
-                )
-            connection.execute(
-                delete(entries).where(entries.c.state == EntryState.DELETING, began_later)
+                for left in _left_by(ended):
+                    connection.execute(
+                        update(entries)
+                        .where(left)
+                        .values(
+                            state=state,
+                            reason=_message_of_job(ended) if reason is None else reason,
+                            updated_at=epoch_now(),
+                        )
+                    )
+            gone = and_(entries.c.state == EntryState.DELETING, _began_later(JobState.SUCCEEDED))
+            connection.execute(delete(entries).where(gone))
+
+    def unattended(self, silent_for: float) -> list[str]:
+        """Ids of the indexes with a change that no job was requested for: whoever made it died
+        in between."""
+        requested = exists().where(
+            jobs.c.index_id == entries.c.index_id, jobs.c.created_at >= entries.c.updated_at
+        )
+        query = (
+            select(entries.c.index_id)
+            .distinct()
+            .where(
+                entries.c.state.in_([EntryState.QUEUED, EntryState.DELETING]),
+                entries.c.updated_at < epoch_now() - silent_for,
+                ~requested,
             )
+        )
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
 
     def used_bytes(self, index_ids: Sequence[str]) -> dict[str, int]:
         """Bytes that count towards the quota, by index."""
@@ -305,8 +343,31 @@ def _discard(connection: Connection, where: ColumnElement[bool]) -> int:
     return dropped.rowcount + connection.execute(statement).rowcount
 
 
-def _message_of_job() -> ColumnElement[str]:
-    return select(jobs.c.message).where(jobs.c.id == entries.c.job_id).scalar_subquery()
+def _left_by(ended: JobState) -> Iterator[ColumnElement[bool]]:
+    """Entries that a job which ended so had in hand, or was to come to."""
+    in_hand = exists().where(jobs.c.id == entries.c.job_id, jobs.c.state == ended)
+    yield and_(entries.c.state == EntryState.EMBEDDING, in_hand)
+    if ended != JobState.SUCCEEDED:
+        yield and_(entries.c.state == EntryState.QUEUED, _began_later(ended))
+
+
+def _began_later(ended: JobState) -> ColumnElement[bool]:
+    """Whether a job that began after the entry's last change ended so."""
+    return exists().where(
+        jobs.c.index_id == entries.c.index_id,
+        jobs.c.state == ended,
+        jobs.c.started_at > entries.c.updated_at,
+    )
+
+
+def _message_of_job(ended: JobState) -> ColumnElement[str]:
+    query = (
+        select(jobs.c.message)
+        .where(jobs.c.index_id == entries.c.index_id, jobs.c.state == ended)
+        .order_by(jobs.c.created_at.desc())
+        .limit(1)
+    )
+    return query.scalar_subquery()
 
 
 def _set(connection: Connection, index_id: str, ids: Collection[str], **values: Any) -> None:

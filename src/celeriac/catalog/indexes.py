@@ -96,6 +96,12 @@ class Indexes:
             row = connection.execute(query).one_or_none()
         return IndexRow(**row._mapping) if row else None
 
+    def get(self, index_id: str) -> IndexRow:
+        """The index of that id, which there is."""
+        with self._database.read() as connection:
+            row = connection.execute(select(indexes).where(indexes.c.id == index_id)).one()
+        return IndexRow(**row._mapping)
+
     def generation(self, index_id: str, number: int) -> Generation:
         with self._database.read() as connection:
             return _generation(connection.execute(_one(index_id, number)).one())

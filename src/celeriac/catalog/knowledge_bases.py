@@ -182,8 +182,12 @@ class KnowledgeBases:
         model: str,
         splitting: Splitting,
     ) -> KnowledgeIndex:
-        """Add an index, with an entry for every document that the knowledge base has."""
-        key = f"{KEY_PREFIX}{uuid.uuid4()}"
+        """Add an index, with an entry for every document that a managed knowledge base has.
+
+        Raises:
+            sqlalchemy.exc.IntegrityError: a voice knowledge base has one of this name.
+        """
+        key = f"{KEY_PREFIX}{_index_uuid(knowledge_base, name)}"
         index_id = index_id_of(knowledge_base.tenant, key)
         with self._database.write() as connection:
             connection.execute(
@@ -215,23 +219,30 @@ class KnowledgeBases:
         self, knowledge_base: KnowledgeBase, name: str, model: str, splitting: Splitting
     ) -> KnowledgeIndex:
         """The knowledge base's index under that name, made when there is none."""
-        found = self._index_named(knowledge_base.id, name)
+        found = self.index_named(knowledge_base.id, name)
         if found is None:
             with suppress(IntegrityError):  # another request was faster
                 return self.create_index(knowledge_base, name, "", model, splitting)
-            found = self._index_named(knowledge_base.id, name)
+            found = self.index_named(knowledge_base.id, name)
         assert found is not None
         return found
 
-    def _index_named(self, knowledge_base_id: str, name: str) -> KnowledgeIndex | None:
+    def index_named(self, knowledge_base_id: str, name: str) -> KnowledgeIndex | None:
+        """The knowledge base's first index under that name."""
         query = _indexes().where(
             knowledge_indexes.c.knowledge_base_id == knowledge_base_id,
             knowledge_indexes.c.name == name,
             knowledge_indexes.c.deleted_at.is_(None),
         )
         with self._database.read() as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(query.order_by(indexes.c.created_at)).first()
         return _index(row) if row else None
+
+    def all_indexes(self, knowledge_base_id: str) -> builtins.list[KnowledgeIndex]:
+        """Every index of the knowledge base, oldest first."""
+        query = _indexes().where(_indexes_of(knowledge_base_id)).order_by(indexes.c.created_at)
+        with self._database.read() as connection:
+            return [_index(row) for row in connection.execute(query)]
 
     def find_index(self, knowledge_base_id: str, index_id: str) -> KnowledgeIndex | None:
         """An index of the knowledge base."""
@@ -267,6 +278,13 @@ class KnowledgeBases:
         where = _named(knowledge_indexes, _indexes_of(knowledge_base_id), name)
         with self._database.read() as connection:
             return count_of(connection, knowledge_indexes, where)
+
+
+def _index_uuid(knowledge_base: KnowledgeBase, name: str) -> uuid.UUID:
+    """Derived for a voice knowledge base, whose index of a name must be one."""
+    if knowledge_base.kind == KnowledgeKind.VOICE:
+        return uuid.uuid5(uuid.UUID(knowledge_base.id), name)
+    return uuid.uuid4()
 
 
 def _managed_of(tenant: str) -> ColumnElement[bool]:

@@ -12,6 +12,8 @@ from celeriac.embedding.models import EmbeddingModel
 from celeriac.errors import NotFound
 from celeriac.model import IndexSpec
 
+DEFAULT_MAX_RAG_BYTES = 1024**3
+
 
 def entity_type_name(name: str) -> str:
     """The spelling under which an entity type is kept: `car-parts` for `CAR_PARTS`."""
@@ -41,6 +43,8 @@ class Tenant:
     name: str
     entity_types: Mapping[str, EntityType]
     """By name."""
+    max_rag_bytes: int = DEFAULT_MAX_RAG_BYTES
+    """Bytes of documents that its RAG indexes may hold together."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,11 @@ def load_configuration(file: Path | None, environ: Mapping[str, str]) -> Configu
 def _configuration(document: Document, loaded: Mapping[str, Any]) -> Configuration:
     models = {**BUILTIN, **(loaded["models"] or {})}
     tenants = {
-        tenant: Tenant(tenant, _entity_types(document.file, tenant, declared, models))
+        tenant: Tenant(
+            tenant,
+            _entity_types(document.file, tenant, declared, models),
+            declared["max_rag_bytes"],
+        )
         for tenant, declared in (loaded["tenants"] or {}).items()
     }
     return Configuration(tenants, models, document.file, frozenset(document.variables))

@@ -9,6 +9,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, pre_load, validates_schema
 from marshmallow.validate import Length, NoneOf, Range, Regexp
 
+from celeriac.configuration.declarations import DEFAULT_MAX_RAG_BYTES
 from celeriac.configuration.fields import (
     CronExpression,
     Models,
@@ -227,6 +228,14 @@ class TenantSchema(Schema):
         metadata={
             "description": "Entity types by name; `car-parts` and `CAR_PARTS` name one type. "
             "See [Entity types](#entity-types)."
+        },
+    )
+    max_rag_bytes = WholeNumber(
+        load_default=DEFAULT_MAX_RAG_BYTES,
+        validate=Range(min=0),
+        metadata={
+            "description": "Bytes of documents that the tenant's RAG indexes may hold together, "
+            "by their original sizes; a document counts once a model."
         },
     )
 

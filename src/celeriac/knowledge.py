@@ -1,0 +1,265 @@
+"""Knowledge bases: their indexes, their documents, and what asks for indexing. The rules of the
+control and the batch contract, which differ in how they say them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy.exc import IntegrityError
+
+from celeriac.catalog.documents import Document, DocumentKind, NewDocument
+from celeriac.catalog.entries import Entry, EntryState, Quota, Refusal, Requested
+from celeriac.catalog.jobs import Job, JobState, Request
+from celeriac.catalog.knowledge_bases import DataOriginType, KnowledgeBase, KnowledgeIndex
+from celeriac.configuration.declarations import DEFAULT_MAX_RAG_BYTES
+from celeriac.dispatch import Dispatcher
+from celeriac.errors import ConfigurationError, Conflict, EmptyDocument, NotFound, TooLarge
+from celeriac.jobs import request_job
+from celeriac.model import Splitting
+from celeriac.runtime import Runtime
+
+MAX_DOCUMENT = 10 * 1024 * 1024
+"""Bytes of a document at most."""
+MIN_RAG_DOCUMENT = 500
+"""Bytes below which the batch contract calls a document too small."""
+
+
+@dataclass(frozen=True, slots=True)
+class RagIndex:
+    """An index entry as the batch contract shows it."""
+
+    entry: Entry
+    model: str
+    progress: float
+    """How much of the document is embedded, 0 to 1."""
+
+
+class Knowledge:
+    """What tenants do with knowledge bases. Every method raises NotFound for what is not there,
+    or is another tenant's."""
+
+    def __init__(self, runtime: Runtime, dispatcher: Dispatcher) -> None:
+        self._runtime = runtime
+        self._catalog = runtime.catalog
+        self._dispatcher = dispatcher
+
+    def knowledge_base(self, tenant: str, knowledge_base_id: str) -> KnowledgeBase:
+        found = self._catalog.knowledge_bases.find(tenant, knowledge_base_id)
+        if found is None:
+            raise NotFound(f"There is no knowledge base {knowledge_base_id!r}.")
+        return found
+
+    def delete_knowledge_base(self, tenant: str, knowledge_base_id: str) -> None:
+        """Delete a knowledge base with its documents; jobs take its points out of the indexes."""
+        base = self.knowledge_base(tenant, knowledge_base_id)
+        indexes = self._catalog.knowledge_bases.all_indexes(base.id)
+        self._catalog.documents.delete_all(base.id)
+        self._catalog.knowledge_bases.delete(base.id)
+        for index in indexes:
+            self._request(index)
+
+    def index(self, tenant: str, knowledge_base_id: str, index_id: str) -> KnowledgeIndex:
+        self.knowledge_base(tenant, knowledge_base_id)
+        found = self._catalog.knowledge_bases.find_index(knowledge_base_id, index_id)
+        if found is None:
+            raise NotFound(f"There is no index {index_id!r} of this knowledge base.")
+        return found
+
+    def create_index(
+        self,
+        tenant: str,
+        knowledge_base_id: str,
+        *,
+        name: str,
+        description: str,
+        model: str,
+        splitting: Splitting,
+    ) -> KnowledgeIndex:
+        """Build an index over the knowledge base; what documents there are is indexed at once.
+
+        Raises:
+            ConfigurationError: there is no such embedding model.
+        """
+        base = self.knowledge_base(tenant, knowledge_base_id)
+        self._require_model(model)
+        index = self._catalog.knowledge_bases.create_index(
+            base, name, description, model, splitting
+        )
+        if self._catalog.entries.count_listed(index.id):
+            self._request(index)
+        return index
+
+    def start_indexing(self, index: KnowledgeIndex) -> Job:
+        """Queue a job over the index.
+
+        Raises:
+            Conflict: one waits already.
+        """
+        request = self._request(index)
+        if request.joined:
+            raise Conflict(
+                f"The job {request.job.id} of this index waits already; it will index everything.",
+                code="PENDING_INDEXING_ALREADY_EXISTS_FOR_KB",
+            )
+        return request.job
+
+    def active_indexing(self, index: KnowledgeIndex) -> Job:
+        """The running job, else the one that completed last, else the oldest that waits."""
+        jobs = self._catalog.jobs
+        for states in ([JobState.RUNNING], [JobState.SUCCEEDED], [JobState.QUEUED]):
+            found = jobs.of_index(index.id, *states, limit=1)
+            if found:
+                return found[0]
+        raise NotFound("Nothing was ever indexed here.")
+
+    def upload(self, base: KnowledgeBase, name: str, content: bytes, media_type: str) -> Document:
+        """Add a file to a knowledge base and index it.
+
+        Raises:
+            EmptyDocument: it has no content.
+            TooLarge: it has more than MAX_DOCUMENT bytes.
+            Conflict: there is one of this name, or the documents come from data sources.
+        """
+        if base.data_origin_type != DataOriginType.LOCAL_FILES:
+            raise Conflict(
+                "The documents of this knowledge base come from its data sources.",
+                code="KNOWLEDGE_BASE_UPLOAD_NOT_SUPPORTED_FOR_DATA_SOURCE",
+            )
+        require_size(content)
+        new = NewDocument(
+            DocumentKind.FILE,
+            name,
+            origin_ref=name,
+            media_type=media_type,
+            content=content,
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+        try:
+            document = self._catalog.documents.add(
+                base.id, base.tenant, new, unique=True, entries=True
+            )
+        except IntegrityError:
+            raise Conflict(
+                f"There is a document {name!r} already; delete it first.",
+                code="DOCUMENT_ALREADY_EXISTS",
+            ) from None
+        self._request_all(base)
+        return document
+
+    def document(self, base: KnowledgeBase, document_id: str) -> Document:
+        found = self._catalog.documents.find(base.id, document_id)
+        if found is None:
+            raise NotFound(f"There is no document {document_id!r}.")
+        return found
+
+    def delete_document(self, base: KnowledgeBase, document_id: str) -> None:
+        """Delete a document; jobs take its points out of the indexes."""
+        document = self.document(base, document_id)
+        if document.kind == DocumentKind.ENTITY:
+            raise Conflict(
+                "The document comes from a data source; delete it there.",
+                code="KNOWLEDGE_BASE_DELETE_NOT_SUPPORTED_FOR_DATA_SOURCE",
+            )
+        self._catalog.documents.delete(document.id)
+        self._request_all(base)
+
+    def voice(self, tenant: str) -> KnowledgeBase:
+        """The hidden knowledge base of the batch contract's documents."""
+        return self._catalog.knowledge_bases.ensure_voice(tenant)
+
+    def rag_index(
+        self, tenant: str, document_id: str, model: str, *, create: bool
+    ) -> RagIndex | None:
+        """The RAG index of a document under a model, made with `create` when there is none; None
+        where there is none and it is not to be made.
+
+        Raises:
+            NotFound: there is no such document.
+            ConfigurationError: there is no such embedding model.
+        """
+        base = self.voice(tenant)
+        document = self.document(base, document_id)
+        self._require_model(model)
+        index = self._catalog.knowledge_bases.index_named(base.id, model)
+        entry = self._catalog.entries.find(index.id, document.id) if index else None
+        if create and (entry is None or entry.state in (EntryState.REFUSED, EntryState.CANCELLED)):
+            index = self._catalog.knowledge_bases.ensure_index(base, model, model, Splitting())
+            entry = self._request_entry(base, index, document)
+        return self._rag_index(entry, model) if entry else None
+
+    def rag_indexes(self, base: KnowledgeBase, document_id: str) -> list[RagIndex]:
+        """Every RAG index of a document."""
+        self.document(base, document_id)
+        models = {one.id: one.model for one in self._catalog.knowledge_bases.all_indexes(base.id)}
+        return [
+            self._rag_index(entry, models[entry.index_id])
+            for entry in self._catalog.entries.of_document(document_id)
+        ]
+
+    def delete_rag_index(self, base: KnowledgeBase, document_id: str, entry_id: str) -> RagIndex:
+        """Take a document out of one index; it stays in the others."""
+        for found in self.rag_indexes(base, document_id):
+            if found.entry.id == entry_id:
+                self._catalog.entries.discard(found.entry.index_id, document_id)
+                index = self._catalog.knowledge_bases.find_index(base.id, found.entry.index_id)
+                if index is not None:
+                    self._request(index)
+                return found
+        raise NotFound(f"The document has no RAG index {entry_id!r}.")
+
+    def rag_usage(self, tenant: str) -> Mapping[str, int]:
+        """Bytes used by the tenant's RAG indexes, by model."""
+        indexes = self._catalog.knowledge_bases.all_indexes(self.voice(tenant).id)
+        used = self._catalog.entries.used_bytes([one.id for one in indexes])
+        return {one.model: used[one.id] for one in indexes}
+
+    def _request_entry(
+        self, base: KnowledgeBase, index: KnowledgeIndex, document: Document
+    ) -> Entry:
+        tenant = self._runtime.settings.configuration.tenants.get(base.tenant)
+        quota = Quota(base.id, tenant.max_rag_bytes if tenant else DEFAULT_MAX_RAG_BYTES)
+        requested = Requested(document.id, document.size_bytes, _refusal(document))
+        entry = self._catalog.entries.request(index.id, requested, quota)
+        if entry.state == EntryState.QUEUED:
+            self._request(index)
+        return entry
+
+    def _rag_index(self, entry: Entry, model: str) -> RagIndex:
+        progress = 1.0 if entry.state == EntryState.INDEXED else 0.0
+        if entry.state == EntryState.EMBEDDING and entry.job_id:
+            progress = self._runtime.progress.entry(entry.job_id, entry.document_id)
+        return RagIndex(entry, model, progress)
+
+    def _require_model(self, model: str) -> None:
+        models = self._runtime.settings.configuration.models
+        if model not in models:
+            raise ConfigurationError(
+                f"There is no embedding model {model!r}; there are {', '.join(sorted(models))}."
+            )
+
+    def _request_all(self, base: KnowledgeBase) -> None:
+        for index in self._catalog.knowledge_bases.all_indexes(base.id):
+            self._request(index)
+
+    def _request(self, index: KnowledgeIndex) -> Request:
+        return request_job(self._runtime, self._dispatcher, index.tenant, index.key)
+
+
+def require_size(content: bytes) -> None:
+    """Refuse what is empty or too large.
+
+    Raises:
+        EmptyDocument, TooLarge
+    """
+    if not content.strip():
+        raise EmptyDocument
+    if len(content) > MAX_DOCUMENT:
+        raise TooLarge(f"The document has {len(content)} bytes; {MAX_DOCUMENT} is the most.")
+
+
+def _refusal(document: Document) -> Refusal | None:
+    if document.kind == DocumentKind.FOLDER:
+        return Refusal.FOLDER
+    return Refusal.TOO_SMALL if document.size_bytes < MIN_RAG_DOCUMENT else None

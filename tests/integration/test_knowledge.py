@@ -1,0 +1,349 @@
+"""Knowledge bases from upload to search, message by message; jobs are those of entity types."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from harness import TENANT, World
+from oracle import expected_chunks, indexed_chunks
+
+from celeriac.catalog.documents import Document, DocumentKind, NewDocument
+from celeriac.catalog.entries import Entry, EntryState, Refusal
+from celeriac.catalog.jobs import JobState
+from celeriac.catalog.knowledge_bases import DataOriginType, KnowledgeBase, KnowledgeIndex
+from celeriac.catalog.lists import Window
+from celeriac.configuration import Tenant
+from celeriac.errors import (
+    ConfigurationError,
+    Conflict,
+    EmptyDocument,
+    NotFound,
+    TooLarge,
+)
+from celeriac.knowledge import MAX_DOCUMENT, Knowledge
+from celeriac.model import Entity, Splitting
+
+SPLITTING = Splitting(chunk_size=100)
+
+
+class Library:
+    """A knowledge base on a world, and hands for it."""
+
+    def __init__(self, world: World) -> None:
+        world.refresh()
+        self.world = world
+        self.catalog = world.runtime.catalog
+        self.knowledge = Knowledge(world.runtime, world.messages)
+        self.base = self.new_base()
+        self.made: list[KnowledgeIndex] = []
+
+    def new_base(self, origin: DataOriginType = DataOriginType.LOCAL_FILES) -> KnowledgeBase:
+        return self.catalog.knowledge_bases.create(
+            TENANT, "Handbook", "", origin, {"policy_type": "MANUAL"}
+        )
+
+    def new_index(self, name: str = "stub") -> KnowledgeIndex:
+        index = self.knowledge.create_index(
+            TENANT, self.base.id, name=name, description="", model="stub", splitting=SPLITTING
+        )
+        self.made.append(index)
+        return index
+
+    def upload(self, name: str, text: str) -> Document:
+        return self.knowledge.upload(self.base, name, text.encode(), "text/plain")
+
+    def voice_document(self, text: str, name: str = "note") -> Document:
+        base = self.knowledge.voice(TENANT)
+        new = NewDocument(DocumentKind.TEXT, name, media_type="text/plain", content=text.encode())
+        return self.catalog.documents.add(base.id, TENANT, new, unique=False, entries=False)
+
+    def entry(self, index: KnowledgeIndex, document: Document) -> Entry:
+        entry = self.catalog.entries.find(index.id, document.id)
+        assert entry is not None
+        return entry
+
+    def assert_holds(self, index: KnowledgeIndex, texts: dict[str, str]) -> None:
+        """Exactly these documents' chunks are in the live generation: text by document id."""
+        live = self.catalog.indexes.live(index.id)
+        assert live is not None
+        declared = self.world.runtime.entity_type(TENANT, index.key)
+        entities = [Entity(document, {"text": text}) for document, text in texts.items()]
+        indexed = indexed_chunks(self.world.store, live.partition)
+        assert indexed == expected_chunks(declared, entities)
+
+
+@pytest.fixture
+def library(world: World) -> Iterator[Library]:
+    library = Library(world)
+    yield library
+    bases = [library.base, library.knowledge.voice(TENANT)]
+    for base in bases:
+        for index in library.catalog.knowledge_bases.all_indexes(base.id):
+            live = library.catalog.indexes.live(index.id)
+            if live is not None:
+                world.store.delete_partition(live.partition)
+
+
+def words(count: int, of: str = "word") -> str:
+    return " ".join(f"{of}{number}" for number in range(count))
+
+
+def test_an_uploaded_document_is_indexed_in_every_index(library: Library) -> None:
+    first, second = library.new_index("first"), library.new_index("second")
+    document = library.upload("a.txt", words(300))
+    assert library.entry(first, document).state == EntryState.QUEUED
+    library.world.run()
+    for index in (first, second):
+        library.assert_holds(index, {document.id: words(300)})
+        entry = library.entry(index, document)
+        assert (entry.state, entry.used_bytes) == (EntryState.INDEXED, document.size_bytes)
+        assert entry.embedded_at is not None
+        assert entry.job_id is not None
+
+
+def test_a_new_index_takes_up_the_documents_there_are(library: Library) -> None:
+    document = library.upload("a.txt", words(30))
+    index = library.new_index()
+    library.world.run()
+    library.assert_holds(index, {document.id: words(30)})
+
+
+def test_a_deleted_document_leaves_every_index(library: Library) -> None:
+    index = library.new_index()
+    kept, gone = library.upload("a.txt", words(30)), library.upload("b.txt", words(250, "other"))
+    library.world.run()
+    library.knowledge.delete_document(library.base, gone.id)
+    library.world.run()
+    library.assert_holds(index, {kept.id: words(30)})
+    assert library.catalog.entries.find(index.id, gone.id) is None
+    with pytest.raises(NotFound):
+        library.knowledge.document(library.base, gone.id)
+
+
+def test_a_second_document_of_a_name_is_refused(library: Library) -> None:
+    library.upload("a.txt", "one")
+    with pytest.raises(Conflict) as raised:
+        library.upload("a.txt", "two")
+    assert raised.value.code == "DOCUMENT_ALREADY_EXISTS"
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [(b"", EmptyDocument), (b" \n", EmptyDocument), (b"x" * (MAX_DOCUMENT + 1), TooLarge)],
+)
+def test_empty_and_oversized_documents_are_refused(
+    library: Library, content: bytes, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        library.knowledge.upload(library.base, "a.txt", content, "text/plain")
+
+
+def test_a_document_that_cannot_be_read_fails_alone(library: Library) -> None:
+    index = library.new_index()
+    broken = library.knowledge.upload(library.base, "b.pdf", b"not a PDF", "application/pdf")
+    sound = library.upload("a.txt", words(30))
+    library.world.run()
+    library.assert_holds(index, {sound.id: words(30)})
+    entry = library.entry(index, broken)
+    assert entry.state == EntryState.FAILED
+    assert "PDF" in entry.reason
+
+
+def test_a_failed_job_fails_its_entries_and_the_next_one_mends_them(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = library.new_index()
+    document = library.upload("a.txt", words(30))
+    job = library.catalog.jobs.waiting(index.id)
+    assert job is not None
+    library.world.jobs.start(job.id)
+    library.world.jobs.fail(job.id, "The model is broken.")
+    entry = library.entry(index, document)
+    assert (entry.state, entry.reason) == (EntryState.FAILED, "The model is broken.")
+    library.knowledge.start_indexing(index)
+    library.world.run()
+    assert library.entry(index, document).state == EntryState.INDEXED
+
+
+def test_a_cancelled_job_cancels_the_documents_it_had_in_hand(library: Library) -> None:
+    index = library.new_index()
+    document = library.upload("a.txt", words(30))
+    job = library.catalog.jobs.waiting(index.id)
+    assert job is not None
+    library.world.jobs.start(job.id)
+    library.catalog.entries.begin(index.id, job.id, [document.id])
+    assert library.entry(index, document).state == EntryState.EMBEDDING
+    library.world.jobs.cancel(job.id)
+    assert library.entry(index, document).state == EntryState.CANCELLED
+
+
+def test_a_change_whose_request_was_lost_is_taken_up(library: Library) -> None:
+    index = library.new_index()
+    new = NewDocument(DocumentKind.FILE, "a.txt", media_type="text/plain", content=b"some text")
+    document = library.catalog.documents.add(
+        library.base.id, TENANT, new, unique=True, entries=True
+    )
+    assert library.catalog.entries.unattended(0) == [index.id]
+    assert library.catalog.entries.unattended(3600) == []
+    library.knowledge.start_indexing(index)
+    assert library.catalog.entries.unattended(0) == []
+    library.world.run()
+    library.assert_holds(index, {document.id: "some text"})
+
+
+def test_one_indexing_waits_and_another_is_refused(library: Library) -> None:
+    index = library.new_index()
+    first = library.knowledge.start_indexing(index)
+    with pytest.raises(Conflict) as raised:
+        library.knowledge.start_indexing(index)
+    assert raised.value.code == "PENDING_INDEXING_ALREADY_EXISTS_FOR_KB"
+    assert library.knowledge.active_indexing(index).id == first.id
+    library.world.run()
+    active = library.knowledge.active_indexing(index)
+    assert (active.id, active.state) == (first.id, JobState.SUCCEEDED)
+
+
+def test_a_deleted_knowledge_base_leaves_no_points(library: Library) -> None:
+    index = library.new_index()
+    library.upload("a.txt", words(300))
+    library.world.run()
+    library.knowledge.delete_knowledge_base(TENANT, library.base.id)
+    with pytest.raises(NotFound):
+        library.knowledge.index(TENANT, library.base.id, index.id)
+    library.world.run()
+    library.assert_holds(index, {})
+
+
+def test_another_tenant_sees_nothing(library: Library) -> None:
+    index = library.new_index()
+    with pytest.raises(NotFound):
+        library.knowledge.knowledge_base("other", library.base.id)
+    with pytest.raises(NotFound):
+        library.knowledge.index("other", library.base.id, index.id)
+
+
+def test_an_unknown_model_is_refused(library: Library) -> None:
+    with pytest.raises(ConfigurationError, match="nosuch"):
+        library.knowledge.create_index(
+            TENANT, library.base.id, name="x", description="", model="nosuch", splitting=SPLITTING
+        )
+
+
+def test_lists_go_forwards_and_backwards(library: Library) -> None:
+    for number in range(7):
+        library.upload(f"d{number}.txt", "some text")
+
+    def listed(**window: object) -> tuple[list[str], bool]:
+        found, more = library.catalog.documents.list(library.base.id, Window(**window))
+        return [one.name for one in found], more
+
+    everything = library.catalog.documents.list(library.base.id, Window())[0]
+    ids, names = [one.id for one in everything], [one.name for one in everything]
+    assert len(names) == 7
+    assert listed(limit=3) == (names[:3], True)
+    assert listed(limit=3, after=ids[2]) == (names[3:6], True)
+    assert listed(limit=3, after=ids[5]) == (names[6:], False)
+    assert listed(limit=3, before=ids[4]) == (names[1:4], True)
+    assert listed(limit=3, descending=True) == (names[:3:-1], True)
+    assert listed(limit=2, offset=3) == (names[3:5], True)
+    assert listed(after="nosuch") == ([], False)
+
+
+def test_a_rag_index_is_made_once_and_indexed(library: Library) -> None:
+    document = library.voice_document(words(300))
+    assert library.knowledge.rag_index(TENANT, document.id, "stub", create=False) is None
+    made = library.knowledge.rag_index(TENANT, document.id, "stub", create=True)
+    assert made is not None
+    assert (made.entry.state, made.progress) == (EntryState.QUEUED, 0.0)
+    library.world.run()
+    again = library.knowledge.rag_index(TENANT, document.id, "stub", create=True)
+    assert again is not None
+    assert again.entry.id == made.entry.id
+    assert (again.entry.state, again.progress) == (EntryState.INDEXED, 1.0)
+    assert library.knowledge.rag_usage(TENANT) == {"stub": document.size_bytes}
+    base = library.knowledge.voice(TENANT)
+    [index] = library.catalog.knowledge_bases.all_indexes(base.id)
+    library.assert_holds(index, {document.id: words(300)})
+
+
+def test_identical_requests_at_once_make_one_entry(library: Library) -> None:
+    document = library.voice_document(words(300))
+    barrier = threading.Barrier(8)
+    made: list[str] = []
+
+    def ask() -> None:
+        barrier.wait()
+        found = library.knowledge.rag_index(TENANT, document.id, "stub", create=True)
+        assert found is not None
+        made.append(found.entry.id)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 8
+    assert len(set(made)) == 1
+
+
+def test_small_documents_folders_and_quotas_are_refused(library: Library) -> None:
+    tenant = Tenant(TENANT, {}, max_rag_bytes=4_000)
+    settings = library.world.runtime.settings
+    configuration = replace(settings.configuration, tenants={TENANT: tenant})
+    library.world.runtime.settings = replace(settings, configuration=configuration)
+    base = library.knowledge.voice(TENANT)
+    folder = library.catalog.documents.add(
+        base.id, TENANT, NewDocument(DocumentKind.FOLDER, "f"), unique=False, entries=False
+    )
+    first, second = library.voice_document(words(400)), library.voice_document(words(400))
+
+    def state(document: Document) -> tuple[EntryState, str]:
+        found = library.knowledge.rag_index(TENANT, document.id, "stub", create=True)
+        assert found is not None
+        return found.entry.state, found.entry.reason
+
+    assert state(library.voice_document("short")) == (EntryState.REFUSED, Refusal.TOO_SMALL)
+    assert state(folder) == (EntryState.REFUSED, Refusal.FOLDER)
+    assert state(first) == (EntryState.QUEUED, "")
+    assert state(second) == (EntryState.REFUSED, Refusal.QUOTA)
+    library.world.run()
+    found = library.knowledge.rag_index(TENANT, first.id, "stub", create=True)
+    assert found is not None
+    library.knowledge.delete_rag_index(base, first.id, found.entry.id)
+    assert state(second) == (EntryState.QUEUED, "")
+    library.world.run()
+    [index] = library.catalog.knowledge_bases.all_indexes(base.id)
+    library.assert_holds(index, {second.id: words(400)})
+
+
+def test_progress_moves_while_a_large_document_is_embedded(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = library.voice_document(words(60_000))
+    library.knowledge.rag_index(TENANT, document.id, "stub", create=True)
+    seen: list[float] = []
+    publish = library.world.runtime.progress.entries
+
+    def watch(job_id: str, shares: dict[str, float]) -> None:
+        publish(job_id, shares)
+        found = library.knowledge.rag_index(TENANT, document.id, "stub", create=False)
+        assert found is not None
+        assert found.entry.state == EntryState.EMBEDDING
+        seen.append(found.progress)
+
+    monkeypatch.setattr(library.world.runtime.progress, "entries", watch)
+    library.world.run()
+    assert len(seen) >= 3
+    assert seen == sorted(set(seen))
+    assert 0 < seen[0] < seen[-1] < 1
+
+
+def test_messages_that_arrive_twice_change_nothing(library: Library) -> None:
+    index = library.new_index()
+    document = library.upload("a.txt", words(300))
+    library.world.run(twice=True)
+    library.assert_holds(index, {document.id: words(300)})
+    assert library.entry(index, document).state == EntryState.INDEXED
