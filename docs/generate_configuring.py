@@ -26,6 +26,8 @@ from celeriac.configuration.schemas import (
     EntityTypeSchema,
     FilterFieldSchema,
     IndexSchema,
+    TenantSchema,
+    TenantUrlsSchema,
     TextFieldSchema,
 )
 from celeriac.embedding.registry import BUILTIN, ModelSchema
@@ -95,6 +97,7 @@ def models() -> str:
 TABLES: Mapping[str, Callable[[], str]] = {
     "environment": environment,
     "configuration": lambda: keys(ConfigurationSchema()),
+    "tenant": lambda: keys(TenantSchema()),
     "entity_type": lambda: keys(EntityTypeSchema()),
     "text_field": lambda: keys(TextFieldSchema()),
     "filter_field": lambda: keys(FilterFieldSchema()),
@@ -102,6 +105,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "sources": sources,
     "builtin_models": models,
     "model": lambda: keys(ModelSchema(), without="name"),
+    "tenant_urls": lambda: keys(TenantUrlsSchema()),
 }
 
 

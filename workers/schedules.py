@@ -11,6 +11,8 @@ from celeriac.configuration import Configuration
 
 RECOVERY_INTERVAL = 10.0
 """Seconds between two looks for lost messages and expired leases."""
+REFRESH_INTERVAL = 30.0
+"""Seconds between two looks for knowledge bases that are due."""
 
 
 def beat_schedule(configuration: Configuration) -> dict[str, dict[str, Any]]:
@@ -22,7 +24,12 @@ def beat_schedule(configuration: Configuration) -> dict[str, dict[str, Any]]:
             # Not sooner: an expiry is a time by the sender's clock, and a worker whose clock is
             # ahead would drop every one. A backlog is cheap, for one runs a tick.
             "options": {"expires": 3600, "priority": 3},
-        }
+        },
+        "refresh": {
+            "task": "celeriac.refresh",
+            "schedule": REFRESH_INTERVAL,
+            "options": {"expires": 3600, "priority": 3},
+        },
     }
     for tenant in configuration.tenants.values():
         for entity_type in tenant.entity_types.values():

@@ -8,6 +8,7 @@ from redis.exceptions import RedisError
 from celeriac.errors import TransientError
 from celeriac.finish import Finisher
 from celeriac.jobs import JobRunner, request_job
+from celeriac.knowledge import Knowledge
 from celeriac.paging import PageRunner
 from workers.application import app
 from workers.dispatch import CeleryDispatcher
@@ -44,6 +45,13 @@ def recover() -> None:
     """Send again whatever was lost on the way."""
     if take_tick(runtime().redis, "recover", seconds=5):
         _jobs().recover()
+
+
+@app.task(name="celeriac.refresh", priority=3)
+def refresh() -> None:
+    """Index the knowledge bases whose refresh policy asks for it."""
+    now = runtime().catalog.database.now()
+    Knowledge(runtime(), dispatcher).refresh_due(now)
 
 
 @app.task(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from celeriac.catalog.knowledge_bases import KnowledgeIndex
+from celeriac.catalog.knowledge_bases import DataOriginType, KnowledgeIndex
 from celeriac.configuration import EntityType
+from celeriac.configuration.declarations import DEFAULT_REMOVAL_LIMIT
 from celeriac.embedding.models import EmbeddingModel
 from celeriac.errors import ConfigurationError
 from celeriac.model import IndexSpec, TextField
 
-UPLOADS = "uploads"
-"""The source kind of a knowledge base's own documents; no configuration file can name it."""
+UPLOADS, LINKED = "uploads", "linked"
+"""The source kinds of a knowledge base's own documents, and of those that its data sources list. No
+configuration file can name them."""
 EVERYTHING = 1.0
 """Documents leave a knowledge base one by one, each on somebody's request: nothing to confirm."""
 
@@ -30,11 +32,12 @@ def knowledge_entity_type(
             f"The index {index.id} is built with the model {index.model!r}, which is not declared "
             "any more; declare it under `models:` again, or build another index."
         )
+    linked = index.data_origin_type == DataOriginType.DATA_SOURCES
     return EntityType(
         tenant=index.tenant,
         name=index.key,
         source={
-            "kind": UPLOADS,
+            "kind": LINKED if linked else UPLOADS,
             "knowledge_base_id": index.knowledge_base_id,
             "index_id": index.id,
         },
@@ -46,5 +49,5 @@ def knowledge_entity_type(
             text_fields=(TextField("text"),),
         ),
         schedule=None,
-        removal_limit=EVERYTHING,
+        removal_limit=DEFAULT_REMOVAL_LIMIT if linked else EVERYTHING,
     )

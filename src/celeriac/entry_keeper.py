@@ -11,7 +11,7 @@ from celeriac.catalog import Catalog
 from celeriac.catalog.entries import record_outcomes
 from celeriac.catalog.jobs import Job
 from celeriac.configuration import EntityType
-from celeriac.definitions import UPLOADS
+from celeriac.definitions import LINKED, UPLOADS
 from celeriac.model import Entity, EntityFailure, Outcome, Partition
 from celeriac.tally import PageResult, entity_key
 
@@ -22,18 +22,28 @@ class EntryKeeper:
     entities of an entity type have no entries: for those it does nothing."""
 
     catalog: Catalog
+    entity_type: EntityType
     job: Job
-    keeps: bool
 
-    @classmethod
-    def of(cls, catalog: Catalog, entity_type: EntityType, job: Job) -> EntryKeeper:
-        return cls(catalog, job, entity_type.source.get("kind") == UPLOADS)
+    @property
+    def keeps(self) -> bool:
+        return self.entity_type.source.get("kind") in (UPLOADS, LINKED)
 
     def begin(self, entities: Sequence[Entity]) -> None:
         """A page's documents are about to be embedded, where that is not done yet."""
-        if self.keeps:
-            ids = [entity.id for entity in entities]
-            self.catalog.entries.begin(self.job.index_id, self.job.id, ids)
+        if not self.keeps:
+            return
+        if self.entity_type.source["kind"] == LINKED:
+            self._take_up(entities)
+        ids = [entity.id for entity in entities]
+        self.catalog.entries.begin(self.job.index_id, self.job.id, ids)
+
+    def _take_up(self, entities: Sequence[Entity]) -> None:
+        """What a data source lists becomes a document of the knowledge base."""
+        base = self.entity_type.source["knowledge_base_id"]
+        self.catalog.documents.take_up(base, self.job.tenant, entities)
+        sizes = {entity.id: entity.fields["size_bytes"] for entity in entities}
+        self.catalog.entries.take_up(self.job.index_id, sizes)
 
     def recorder(
         self,

@@ -27,6 +27,7 @@
     │   ├── Conflict                       what is there does not allow it now
     │   ├── TooLarge                       a document beyond the size that is taken
     │   ├── EmptyDocument                  a document without content
+    │   ├── ForbiddenAddress               a tenant's URL leads into an internal network
     │   └── NotFound
     └── JobStopped                         the job was cancelled or taken over: write no more
 
@@ -159,6 +160,10 @@ class TooLarge(PermanentError):
 
 class EmptyDocument(PermanentError):
     """The document has no content."""
+
+
+class ForbiddenAddress(PermanentError):
+    """The URL leads to an address that may not be reached."""
 
 
 class NotFound(PermanentError):

@@ -133,8 +133,18 @@ class JobRunner:
         job = self._catalog.jobs.get(job_id)
         if job is not None:
             self._runtime.progress.end(job_id, job.state, job.counters)
-        self._catalog.entries.settle()
+            self._settle(job)
         self.start_waiting(job_id)
+
+    def _settle(self, job: Job) -> None:
+        """Bring the entries of a knowledge base's index in step with a job that ended."""
+        index = self._catalog.knowledge_bases.index_by_key(job.tenant, job.entity_type)
+        if index is None:
+            return
+        self._catalog.entries.settle()
+        if job.state == JobState.SUCCEEDED:
+            self._catalog.entries.forget_unlisted(index.id)
+            self._catalog.documents.forget_unlisted(index.knowledge_base_id)
 
     def recover(self) -> None:
         """Send again what was lost: run regularly, by any number of processes."""

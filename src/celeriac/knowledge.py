@@ -6,18 +6,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
+from celeriac.catalog.data_sources import DataSource, DataSourceType
 from celeriac.catalog.documents import Document, DocumentKind, NewDocument
 from celeriac.catalog.entries import Entry, EntryState, Quota, Refusal, Requested
 from celeriac.catalog.jobs import Job, JobState, Request
 from celeriac.catalog.knowledge_bases import DataOriginType, KnowledgeBase, KnowledgeIndex
 from celeriac.configuration.declarations import DEFAULT_MAX_RAG_BYTES
+from celeriac.data_sources import check_data_source
+from celeriac.definitions import EVERYTHING
 from celeriac.dispatch import Dispatcher
 from celeriac.errors import ConfigurationError, Conflict, EmptyDocument, NotFound, TooLarge
 from celeriac.jobs import request_job
 from celeriac.model import Splitting
+from celeriac.refresh import last_due
 from celeriac.runtime import Runtime
 
 MAX_DOCUMENT = 10 * 1024 * 1024
@@ -56,9 +61,10 @@ class Knowledge:
         base = self.knowledge_base(tenant, knowledge_base_id)
         indexes = self._catalog.knowledge_bases.all_indexes(base.id)
         self._catalog.documents.delete_all(base.id)
+        self._catalog.data_sources.unlink_all(base.id)
         self._catalog.knowledge_bases.delete(base.id)
         for index in indexes:
-            self._request(index)
+            self._request(index, removal_limit=EVERYTHING)
 
     def index(self, tenant: str, knowledge_base_id: str, index_id: str) -> KnowledgeIndex:
         self.knowledge_base(tenant, knowledge_base_id)
@@ -87,7 +93,10 @@ class Knowledge:
         index = self._catalog.knowledge_bases.create_index(
             base, name, description, model, splitting
         )
-        if self._catalog.entries.count_listed(index.id):
+        if (
+            base.data_origin_type == DataOriginType.DATA_SOURCES
+            or self._catalog.entries.count_listed(index.id)
+        ):
             self._request(index)
         return index
 
@@ -105,6 +114,17 @@ class Knowledge:
             )
         return request.job
 
+    def refresh_due(self, now: float) -> list[KnowledgeBase]:
+        """Index the knowledge bases whose refresh policy asks for it by `now`, once a moment
+        however often this is called; a moment that was missed is caught up once."""
+        taken = []
+        for base in self._catalog.knowledge_bases.refreshed_by_policy():
+            due = last_due(base.refresh_policy, now)
+            if due is not None and self._catalog.knowledge_bases.take_refresh(base.id, due):
+                self._request_all(base)
+                taken.append(base)
+        return taken
+
     def active_indexing(self, index: KnowledgeIndex) -> Job:
         """The running job, else the one that completed last, else the oldest that waits."""
         jobs = self._catalog.jobs
@@ -113,6 +133,75 @@ class Knowledge:
             if found:
                 return found[0]
         raise NotFound("Nothing was ever indexed here.")
+
+    def data_source(self, tenant: str, data_source_id: str) -> DataSource:
+        found = self._catalog.data_sources.find(tenant, data_source_id)
+        if found is None:
+            raise NotFound(f"There is no data source {data_source_id!r}.")
+        return found
+
+    def create_data_source(
+        self,
+        tenant: str,
+        name: str,
+        description: str,
+        kind: DataSourceType,
+        origin_url: str,
+        *,
+        options: Mapping[str, Any],
+        credentials: Mapping[str, Any],
+    ) -> DataSource:
+        """Add a data source; nothing is connected yet.
+
+        Raises:
+            marshmallow.ValidationError: it could not be opened.
+        """
+        declared = self._runtime.settings.configuration.tenants.get(tenant)
+        entity_types = declared.entity_types if declared else {}
+        check_data_source(kind, origin_url, options, credentials, entity_types)
+        return self._catalog.data_sources.create(
+            tenant, name, description, kind, origin_url, options=options, credentials=credentials
+        )
+
+    def delete_data_source(self, tenant: str, data_source_id: str) -> None:
+        """Delete a data source.
+
+        Raises:
+            Conflict: a knowledge base is linked to it.
+        """
+        data_source = self.data_source(tenant, data_source_id)
+        if not self._catalog.data_sources.delete(data_source.id):
+            raise Conflict(
+                "A knowledge base is linked to the data source; unlink it first.",
+                code="DATA_SOURCE_STILL_LINKED_TO_KNOWLEDGE_BASE",
+            )
+
+    def link(self, base: KnowledgeBase, data_source_id: str) -> DataSource:
+        """Have a knowledge base hold what a data source lists, and index it.
+
+        Raises:
+            Conflict: it is linked already, or the knowledge base holds uploaded files.
+        """
+        data_source = self.data_source(base.tenant, data_source_id)
+        if base.data_origin_type != DataOriginType.DATA_SOURCES:
+            raise Conflict(
+                "The documents of this knowledge base are uploaded.",
+                code="KNOWLEDGE_BASE_LINK_DATA_SOURCE_NOT_SUPPORTED",
+            )
+        if not self._catalog.data_sources.link(base.id, data_source.id):
+            raise Conflict(
+                "The data source is linked already.",
+                code="KNOWLEDGE_BASE_DATA_SOURCE_ALREADY_EXISTS",
+            )
+        self._request_all(base)
+        return data_source
+
+    def unlink(self, base: KnowledgeBase, data_source_id: str) -> None:
+        """Take a data source, and the documents it listed, out of a knowledge base."""
+        if not self._catalog.data_sources.unlink(base.id, data_source_id):
+            raise NotFound(f"The data source {data_source_id!r} is not linked.")
+        # Whoever unlinks means its documents to go, however large a share they are.
+        self._request_all(base, removal_limit=EVERYTHING)
 
     def upload(self, base: KnowledgeBase, name: str, content: bytes, media_type: str) -> Document:
         """Add a file to a knowledge base and index it.
@@ -239,12 +328,18 @@ class Knowledge:
                 f"There is no embedding model {model!r}; there are {', '.join(sorted(models))}."
             )
 
-    def _request_all(self, base: KnowledgeBase) -> None:
+    def _request_all(self, base: KnowledgeBase, removal_limit: float | None = None) -> None:
         for index in self._catalog.knowledge_bases.all_indexes(base.id):
-            self._request(index)
+            self._request(index, removal_limit)
 
-    def _request(self, index: KnowledgeIndex) -> Request:
-        return request_job(self._runtime, self._dispatcher, index.tenant, index.key)
+    def _request(self, index: KnowledgeIndex, removal_limit: float | None = None) -> Request:
+        return request_job(
+            self._runtime,
+            self._dispatcher,
+            index.tenant,
+            index.key,
+            removal_limit=removal_limit,
+        )
 
 
 def require_size(content: bytes) -> None:

@@ -151,7 +151,7 @@ class PageRunner:
                 f"The configuration of {job.tenant}/{job.entity_type} changed while the job ran, "
                 "or differs between workers; reindex once all of them run the same."
             )
-        keeper = EntryKeeper.of(self._catalog, entity_type, job)
+        keeper = EntryKeeper(self._catalog, entity_type, job)
         return _Work(job, entity_type, generation, keeper)
 
     def _list(self, claim: Claim, partition: Partition, page: Page) -> _Listed:

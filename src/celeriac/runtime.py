@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable
+from typing import TypeVar
 
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from celeriac.catalog import Catalog
+from celeriac.catalog.data_sources import DataSource
 from celeriac.catalog.indexes import Generation
 from celeriac.catalog.knowledge_bases import KEY_PREFIX
 from celeriac.chunking import Chunker
 from celeriac.configuration import EntityType
-from celeriac.definitions import UPLOADS, knowledge_entity_type
+from celeriac.data_sources import open_link
+from celeriac.definitions import LINKED, UPLOADS, knowledge_entity_type
 from celeriac.embedding import registry
 from celeriac.embedding.base import Embedder, TokenCounter
 from celeriac.errors import ConfigurationError, ModelError, NotFound
@@ -26,6 +28,7 @@ from celeriac.progress import Progress
 from celeriac.rendering import Renderer
 from celeriac.settings import Settings
 from celeriac.sources.base import Source
+from celeriac.sources.linked import Link, LinkedSources
 from celeriac.sources.registry import build_source
 from celeriac.sources.uploads import UploadedDocuments
 from celeriac.store import open_store
@@ -95,12 +98,26 @@ class Runtime:
 
     def source(self, entity_type: EntityType) -> Source:
         key = ("source", entity_type.tenant, entity_type.name)
-        return self._once(key, lambda: self._build_source(entity_type.source))
+        return self._once(key, lambda: self._build_source(entity_type))
 
-    def _build_source(self, options: Mapping[str, Any]) -> Source:
-        if options["kind"] != UPLOADS:
-            return build_source(options)
-        return UploadedDocuments(self.catalog, options["knowledge_base_id"], options["index_id"])
+    def _build_source(self, entity_type: EntityType) -> Source:
+        options = entity_type.source
+        if options["kind"] == UPLOADS:
+            base, index = options["knowledge_base_id"], options["index_id"]
+            return UploadedDocuments(self.catalog, base, index)
+        if options["kind"] == LINKED:
+            base = options["knowledge_base_id"]
+            return LinkedSources(base, lambda: self._links(base))
+        return build_source(options)
+
+    def _links(self, knowledge_base_id: str) -> list[Link]:
+        """What is linked to the knowledge base now."""
+        return [self._link(one) for one in self.catalog.data_sources.linked(knowledge_base_id)]
+
+    def _link(self, data_source: DataSource) -> Link:
+        configuration = self.settings.configuration
+        key = ("link", data_source.id, data_source.updated_at)
+        return self._once(key, lambda: open_link(data_source, configuration))
 
     def embedder(self, model: str) -> Embedder:
         """The embedding model of that name, loaded once a process."""

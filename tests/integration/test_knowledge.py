@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import pytest
-from harness import TENANT, World
+from harness import NAME, TENANT, World
+from marshmallow import ValidationError
 from oracle import expected_chunks, indexed_chunks
 
+from celeriac.catalog.data_sources import DataSource, DataSourceType
 from celeriac.catalog.documents import Document, DocumentKind, NewDocument
 from celeriac.catalog.entries import Entry, EntryState, Refusal
 from celeriac.catalog.jobs import JobState
@@ -24,7 +28,8 @@ from celeriac.errors import (
     TooLarge,
 )
 from celeriac.knowledge import MAX_DOCUMENT, Knowledge
-from celeriac.model import Entity, Splitting
+from celeriac.model import Entity, Splitting, TextField
+from celeriac.sources.registry import load_options
 
 SPLITTING = Splitting(chunk_size=100)
 
@@ -339,6 +344,119 @@ def test_progress_moves_while_a_large_document_is_embedded(
     assert len(seen) >= 3
     assert seen == sorted(set(seen))
     assert 0 < seen[0] < seen[-1] < 1
+
+
+@dataclass
+class Linked:
+    """A knowledge base over data sources: the world's entity type, and what else is linked."""
+
+    library: Library
+    base: KnowledgeBase
+    index: KnowledgeIndex
+
+    def link(self, kind: DataSourceType, url: str, **options: object) -> DataSource:
+        made = self.library.knowledge.create_data_source(
+            TENANT, url[-20:], "", kind, url, options=options, credentials={}
+        )
+        self.library.knowledge.link(self.base, made.id)
+        return made
+
+    def names(self) -> set[str]:
+        """Ids at their origin of the documents in the index."""
+        live = self.library.catalog.indexes.live(self.index.id)
+        assert live is not None
+        indexed = indexed_chunks(self.library.world.store, live.partition)
+        ids = {one.entity_id for one in indexed}
+        found = self.library.catalog.documents.find_many(self.base.id, ids)
+        assert set(found) == ids
+        return {one.origin_ref for one in found.values()}
+
+
+@pytest.fixture
+def linked(library: Library) -> Linked:
+    library.base = library.new_base(DataOriginType.DATA_SOURCES)
+    return Linked(library, library.base, library.new_index())
+
+
+def declare_files(world: World, folder: Path, names: Sequence[str]) -> None:
+    """Have the world's entity type read a folder of these texts."""
+    folder.mkdir(exist_ok=True)
+    for path in folder.iterdir():
+        path.unlink()
+    for name in names:
+        (folder / name).write_text(f"The text of {name}")
+    options = load_options({"kind": "files", "path": str(folder / "*.txt")})
+    spec = replace(world.entity_type.spec, text_fields=(TextField("text"),))
+    world.entity_type = replace(world.entity_type, source=options, spec=spec)
+    world.refresh()
+
+
+def test_documents_of_a_declared_source_are_followed(
+    linked: Linked, world: World, tmp_path: Path
+) -> None:
+    declare_files(world, tmp_path / "texts", ["a.txt", "b.txt", "c.txt"])
+    data_source = linked.link(DataSourceType.ENTITY_TYPE, NAME)
+    world.run()
+    assert linked.names() == {"a.txt", "b.txt", "c.txt"}
+    documents = linked.library.catalog.documents
+    [document] = [one for one in documents.list(linked.base.id, Window())[0] if one.name == "b.txt"]
+    assert linked.library.entry(linked.index, document).state == EntryState.INDEXED
+    declare_files(world, tmp_path / "texts", ["a.txt", "b.txt", "c.txt", "d.txt", "e.txt", "f.txt"])
+    linked.library.knowledge.start_indexing(linked.index)
+    world.run()
+    assert documents.count(linked.base.id) == 6
+    (tmp_path / "texts" / "b.txt").unlink()
+    linked.library.knowledge.start_indexing(linked.index)
+    world.run()
+    assert "b.txt" not in linked.names()
+    assert documents.find(linked.base.id, document.id) is None
+    assert linked.library.catalog.entries.find(linked.index.id, document.id) is None
+    linked.library.knowledge.unlink(linked.base, data_source.id)
+    world.run()
+    assert linked.names() == set()
+    assert documents.count(linked.base.id) == 0
+
+
+def test_a_rest_data_source_may_not_lead_into_an_internal_network(
+    linked: Linked, world: World
+) -> None:
+    linked.link(DataSourceType.REST, "http://127.0.0.1:9/things", text_fields=["name"])
+    world.run()
+    job = linked.library.catalog.jobs.of_index(linked.index.id)[0]
+    assert job.state == JobState.FAILED
+    assert "tenant_urls.allowed_networks" in job.message
+
+
+def test_data_sources_are_checked_when_they_are_made(library: Library) -> None:
+    make = partial(library.knowledge.create_data_source, TENANT, "x", "")
+    with pytest.raises(ValidationError):
+        make(DataSourceType.REST, "file:///etc/passwd", options={}, credentials={})
+    with pytest.raises(ValidationError):
+        make(DataSourceType.ENTITY_TYPE, "nosuch", options={}, credentials={})
+    with pytest.raises(ValidationError):
+        make(DataSourceType.REST, "https://x.org/", options={"nosuch": 1}, credentials={})
+
+
+def test_a_linked_data_source_cannot_be_deleted(linked: Linked) -> None:
+    made = linked.link(DataSourceType.ENTITY_TYPE, NAME)
+    with pytest.raises(Conflict):
+        linked.library.knowledge.delete_data_source(TENANT, made.id)
+    linked.library.knowledge.unlink(linked.base, made.id)
+    linked.library.knowledge.delete_data_source(TENANT, made.id)
+    with pytest.raises(NotFound):
+        linked.library.knowledge.data_source(TENANT, made.id)
+
+
+def test_a_refresh_is_taken_once_and_a_missed_one_caught_up_once(library: Library) -> None:
+    policy = {"policy_type": "HOURLY", "minute": 0}
+    library.catalog.knowledge_bases.update(library.base.id, {"refresh_policy": policy})
+    index = library.new_index()
+    now = library.catalog.database.now()
+    assert library.knowledge.refresh_due(now) == []
+    later = now + 5 * 3600
+    assert [one.id for one in library.knowledge.refresh_due(later)] == [library.base.id]
+    assert library.knowledge.refresh_due(later) == []
+    assert library.catalog.jobs.waiting(index.id) is not None
 
 
 def test_messages_that_arrive_twice_change_nothing(library: Library) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from celeriac.catalog.data_sources import DataSources
 from celeriac.catalog.database import Database
 from celeriac.catalog.documents import Documents
 from celeriac.catalog.entries import Entries
@@ -25,6 +26,7 @@ class Catalog:
         self.knowledge_bases = KnowledgeBases(self.database)
         self.documents = Documents(self.database)
         self.entries = Entries(self.database)
+        self.data_sources = DataSources(self.database)
 
     def migrate(self) -> None:
         """Bring the schema to this version's; several processes may call it at once."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Float, Table, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Float, Table, create_engine, event, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -84,6 +84,11 @@ class Database:
             if not error.connection_invalidated:
                 raise
             raise CatalogUnavailable(_outage(self.engine, error)) from error
+
+    def now(self) -> float:
+        """Unix seconds by the database's clock."""
+        with self.read() as connection:
+            return float(connection.execute(select(epoch_now())).scalar_one())
 
     def insert_new(self, table: Table) -> Any:
         """An INSERT that leaves existing rows as they are."""

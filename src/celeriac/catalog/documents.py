@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
@@ -15,6 +15,7 @@ from sqlalchemy import (
     and_,
     case,
     delete,
+    exists,
     func,
     literal,
     select,
@@ -24,7 +25,8 @@ from sqlalchemy import (
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.entries import add_entries_of_document, discard_entries
 from celeriac.catalog.lists import Window, count_of, window_of
-from celeriac.catalog.tables import document_contents, documents
+from celeriac.catalog.tables import document_contents, documents, entries
+from celeriac.model import Entity
 
 DOCUMENTS_A_STEP = 100
 
@@ -159,6 +161,37 @@ class Documents:
         with self._database.read() as connection:
             return count_of(connection, documents, where)
 
+    def take_up(self, knowledge_base_id: str, tenant: str, entities: Sequence[Entity]) -> None:
+        """Have a document for each entity that a data source lists, as it is now."""
+        ids = [entity.id for entity in entities]
+        with self._database.write() as connection:
+            now = connection.execute(select(epoch_now())).scalar_one()
+            changed = {"updated_at": now}
+            query = select(documents.c.id, documents.c.sha256).where(documents.c.id.in_(ids))
+            known = {row.id: row.sha256 for row in connection.execute(query)}
+            new = []
+            for entity in entities:
+                values = _of_entity(entity)
+                if entity.id not in known:
+                    own = {"id": entity.id, "knowledge_base_id": knowledge_base_id}
+                    new.append({**values, **own, "tenant": tenant, "created_at": now} | changed)
+                elif known[entity.id] != values["sha256"]:
+                    mine = documents.c.id == entity.id
+                    connection.execute(update(documents).where(mine).values({**values, **changed}))
+            if new:
+                connection.execute(self._database.insert_new(documents), new)
+
+    def forget_unlisted(self, knowledge_base_id: str) -> None:
+        """Delete documents of data sources that are in no index any more."""
+        indexed = exists().where(entries.c.document_id == documents.c.id)
+        statement = delete(documents).where(
+            documents.c.knowledge_base_id == knowledge_base_id,
+            documents.c.kind == DocumentKind.ENTITY,
+            ~indexed,
+        )
+        with self._database.write() as connection:
+            connection.execute(statement)
+
     def rename(self, document_id: str, name: str) -> None:
         """Give a document another name; its text, and so its points, stay as they are."""
         statement = (
@@ -219,6 +252,11 @@ def _with_children(connection: Connection, document_id: str) -> Iterator[str]:
 
 def _unless_null(column: ColumnElement[Any], value: str) -> ColumnElement[Any]:
     return case((column.is_(None), None), else_=literal(value))
+
+
+def _of_entity(entity: Entity) -> dict[str, Any]:
+    columns = ("name", "origin_ref", "data_source_id", "media_type", "size_bytes", "sha256")
+    return {"kind": DocumentKind.ENTITY, **{name: entity.fields[name] for name in columns}}
 
 
 def _document(row: RowMapping) -> Document:

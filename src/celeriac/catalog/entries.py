@@ -210,6 +210,14 @@ class Entries:
         """How many documents a reindex of the index lists."""
         return self.count(index_id, *LISTED)
 
+    def take_up(self, index_id: str, sizes: Mapping[str, int]) -> None:
+        """Have an entry for each of these documents: bytes by document id."""
+        mine = and_(entries.c.index_id == index_id, entries.c.document_id.in_(sizes))
+        with self._database.write() as connection:
+            known = set(connection.execute(select(entries.c.document_id).where(mine)).scalars())
+            new = [(index_id, one, size) for one, size in sizes.items() if one not in known]
+            _insert(connection, new)
+
     def begin(self, index_id: str, job_id: str, ids: Collection[str]) -> None:
         """Mark those of the documents as being embedded that are not indexed yet."""
         states = [EntryState.QUEUED, EntryState.FAILED, EntryState.CANCELLED]
@@ -246,6 +254,18 @@ class Entries:
                     )
             gone = and_(entries.c.state == EntryState.DELETING, _began_later(JobState.SUCCEEDED))
             connection.execute(delete(entries).where(gone))
+
+    def forget_unlisted(self, index_id: str) -> None:
+        """Delete the entries of what no data source lists any more: those that the latest job,
+        which succeeded, did not touch."""
+        of_entity = exists().where(
+            documents.c.id == entries.c.document_id, documents.c.kind == "entity"
+        )
+        statement = delete(entries).where(
+            entries.c.index_id == index_id, of_entity, _began_later(JobState.SUCCEEDED)
+        )
+        with self._database.write() as connection:
+            connection.execute(statement)
 
     def unattended(self, silent_for: float) -> list[str]:
         """Ids of the indexes with a change that no job was requested for: whoever made it died

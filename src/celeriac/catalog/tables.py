@@ -155,6 +155,7 @@ knowledge_bases = Table(
     Column("refresh_policy", JSON, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
+    Column("refreshed_at", Float),
     Column("deleted_at", Float),
     Index("ix_knowledge_bases_tenant_created_at", "tenant", "created_at"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from celeriac.errors import NotFound
 from celeriac.model import IndexSpec
 
 DEFAULT_MAX_RAG_BYTES = 1024**3
+DEFAULT_REMOVAL_LIMIT = 0.2
 
 
 def entity_type_name(name: str) -> str:
@@ -59,6 +61,8 @@ class Configuration:
     """The file; None where there is none."""
     variables: frozenset[str] = frozenset()
     """Names of the environment variables that the file refers to."""
+    allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks, beside the public internet, that tenants' URLs may lead into."""
 
     def entity_type(self, tenant: str, name: str) -> EntityType:
         """The entity type of that name, in either spelling: `car-parts` or `CAR_PARTS`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from marshmallow import ValidationError, fields
@@ -30,6 +31,22 @@ class WholeNumber(fields.Integer):
         if isinstance(value, float) and not value.is_integer():
             raise self.make_error("invalid", input=value)
         return super()._validated(value)
+
+
+class NetworkAddress(fields.Field[IPv4Network | IPv6Network]):
+    """A network such as `10.1.0.0/16` or `fd00::/8`."""
+
+    def _deserialize(
+        self,
+        value: Any,
+        attr: str | None,  # noqa: ARG002 - marshmallow's signature
+        data: Mapping[str, Any] | None,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> IPv4Network | IPv6Network:
+        try:
+            return ip_network(str(value))
+        except ValueError as error:
+            raise ValidationError(f"must be a network such as 10.1.0.0/16: {error}") from None
 
 
 class CronExpression(fields.String):

@@ -9,10 +9,11 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, pre_load, validates_schema
 from marshmallow.validate import Length, NoneOf, Range, Regexp
 
-from celeriac.configuration.declarations import DEFAULT_MAX_RAG_BYTES
+from celeriac.configuration.declarations import DEFAULT_MAX_RAG_BYTES, DEFAULT_REMOVAL_LIMIT
 from celeriac.configuration.fields import (
     CronExpression,
     Models,
+    NetworkAddress,
     SourceOptions,
     WholeNumber,
     distinct,
@@ -26,8 +27,6 @@ from celeriac.model import (
     SplittingMethod,
     TextField,
 )
-
-DEFAULT_REMOVAL_LIMIT = 0.2
 
 RESERVED_KEYS = frozenset({"tenant", "entity_type", "entity_id", "chunk", "chunk_count"})
 """Keys of a payload's metadata that are celeriac's own."""
@@ -240,11 +239,25 @@ class TenantSchema(Schema):
     )
 
 
+class TenantUrlsSchema(Schema):
+    """URLs that tenants give by API."""
+
+    allowed_networks = fields.List(
+        NetworkAddress(),
+        load_default=list,
+        metadata={
+            "value": "list of networks",
+            "description": "Networks, such as `10.1.0.0/16`, that such URLs may lead into. Without "
+            "any they lead to public addresses of the internet alone.",
+        },
+    )
+
+
 class ConfigurationSchema(Schema):
     """The whole file."""
 
     error_messages = {  # noqa: RUF012 - as marshmallow declares it
-        "type": "must be a mapping with the keys tenants and models"
+        "type": "must be a mapping with the keys tenants, models and tenant_urls"
     }
 
     tenants = fields.Dict(
@@ -265,5 +278,13 @@ class ConfigurationSchema(Schema):
         metadata={
             "description": "Embedding models beside the built-in ones, by name; see "
             "[Models](#models)."
+        },
+    )
+    tenant_urls = fields.Nested(
+        TenantUrlsSchema,
+        load_default=lambda: TenantUrlsSchema().load({}),
+        metadata={
+            "description": "What the URLs that tenants give by API (documents, data sources) may "
+            "lead to; see [Tenants' URLs](#tenants-urls)."
         },
     )

@@ -15,9 +15,11 @@ class Source(Protocol):
     processes. Implementations are safe to call from several threads.
     """
 
-    stable_listing: bool
-    """False where an entity can slide past the listing when the source changes meanwhile, as with
-    page numbers and offsets; what such a listing misses is looked for once more."""
+    @property
+    def stable_listing(self) -> bool:
+        """False where an entity can slide past the listing when the source changes meanwhile, as
+        with page numbers and offsets; what such a listing misses is looked for once more."""
+        ...
 
     def page(self, cursor: str | None) -> Page:
         """Read one page of the listing; None is its beginning.

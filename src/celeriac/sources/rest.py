@@ -46,13 +46,16 @@ class Shape:
     total_header: str | None
 
 
-def build_rest(options: Mapping[str, Any]) -> RestSource:
+def build_rest(
+    options: Mapping[str, Any], transport: httpx.BaseTransport | None = None
+) -> RestSource:
     """A source of loaded RestOptions; nothing is connected."""
     url = httpx.URL(options["url"])
     params = url.params.merge(options["params"])
     client = RestClient(
         Limits(options["timeout"], options["max_response_bytes"]),
         RetryPolicy(options["max_attempts"]),
+        transport=transport,
     )
     return RestSource(
         client,

@@ -73,10 +73,11 @@ class RestClient:
         limits: Limits,
         policy: RetryPolicy,
         sleep: Callable[[float], None] = time.sleep,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         logging.getLogger("httpx").addFilter(_hide_query)
         timeout = httpx.Timeout(limits.timeout, connect=min(limits.timeout, CONNECT_SECONDS))
-        self._http = httpx.Client(timeout=timeout, follow_redirects=False)
+        self._http = httpx.Client(timeout=timeout, follow_redirects=False, transport=transport)
         self._limits = limits
         self._policy = policy
         self._sleep = sleep

@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.Column("refresh_policy", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("updated_at", sa.Float(), nullable=False),
+        sa.Column("refreshed_at", sa.Float(), nullable=True),
         sa.Column("deleted_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_knowledge_bases")),
     )
