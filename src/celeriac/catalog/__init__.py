@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from celeriac.catalog.api_keys import ApiKeys
 from celeriac.catalog.database import Database
 from celeriac.catalog.indexes import Indexes
 from celeriac.catalog.jobs import Jobs
@@ -19,6 +20,7 @@ class Catalog:
         self.jobs = Jobs(self.database)
         self.pages = Pages(self.database)
         self.listings = Listings(self.database)
+        self.api_keys = ApiKeys(self.database)
 
     def migrate(self) -> None:
         """Bring the schema to this version's; several processes may call it at once."""

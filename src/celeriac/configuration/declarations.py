@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from celeriac.configuration.problems import suggestion
+from celeriac.configuration.security import Security
 from celeriac.embedding.models import EmbeddingModel
 from celeriac.errors import NotFound
 from celeriac.model import IndexSpec
@@ -55,6 +56,7 @@ class Configuration:
     """The file; None where there is none."""
     variables: frozenset[str] = frozenset()
     """Names of the environment variables that the file refers to."""
+    security: Security = field(default_factory=Security)
 
     def entity_type(self, tenant: str, name: str) -> EntityType:
         """The entity type of that name, in either spelling: `car-parts` or `CAR_PARTS`.

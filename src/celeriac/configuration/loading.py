@@ -55,7 +55,9 @@ def _configuration(document: Document, loaded: Mapping[str, Any]) -> Configurati
         tenant: Tenant(tenant, _entity_types(document.file, tenant, declared, models))
         for tenant, declared in (loaded["tenants"] or {}).items()
     }
-    return Configuration(tenants, models, document.file, frozenset(document.variables))
+    return Configuration(
+        tenants, models, document.file, frozenset(document.variables), loaded["security"]
+    )
 
 
 def _entity_types(

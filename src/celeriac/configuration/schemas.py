@@ -16,6 +16,8 @@ from celeriac.configuration.fields import (
     WholeNumber,
     distinct,
 )
+from celeriac.configuration.names import TENANT_NAME
+from celeriac.configuration.security import Security, SecuritySchema
 from celeriac.embedding.registry import DEFAULT_MODEL, ModelSchema
 from celeriac.model import (
     MIN_CHUNK_SIZE,
@@ -31,10 +33,6 @@ DEFAULT_REMOVAL_LIMIT = 0.2
 RESERVED_KEYS = frozenset({"tenant", "entity_type", "entity_id", "chunk", "chunk_count"})
 """Keys of a payload's metadata that are celeriac's own."""
 
-TENANT_NAME = Regexp(
-    re.compile(r"[a-z][a-z0-9]{2,15}\Z"),
-    error="a tenant's name has 3 to 16 lower-case letters and digits and begins with a letter",
-)
 ENTITY_TYPE_NAME = Regexp(
     re.compile(r"(?:[a-z][a-z0-9-]{0,255}|[A-Z][A-Z0-9_]{0,255})\Z"),
     error="an entity type's name has lower-case letters, digits and dashes (car-parts), or "
@@ -235,7 +233,7 @@ class ConfigurationSchema(Schema):
     """The whole file."""
 
     error_messages = {  # noqa: RUF012 - as marshmallow declares it
-        "type": "must be a mapping with the keys tenants and models"
+        "type": "must be a mapping with the keys tenants, models and security"
     }
 
     tenants = fields.Dict(
@@ -256,5 +254,13 @@ class ConfigurationSchema(Schema):
         metadata={
             "description": "Embedding models beside the built-in ones, by name; see "
             "[Models](#models)."
+        },
+    )
+    security = fields.Nested(
+        SecuritySchema,
+        load_default=Security,
+        metadata={
+            "description": "Whose tokens are accepted, and how often anybody may ask; see "
+            "[Security](#security)."
         },
     )
