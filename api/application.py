@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flask import Flask
 
-from api import authentication, errors, health, jobs, reindex, search
+from api import authentication, authorization, errors, health, jobs, oauth, reindex, search
+from api.bodies import BoundedJson
 from api.services import Services
 from celeriac.runtime import Runtime
 from workers.process import runtime as process_runtime
@@ -17,10 +18,13 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     """The API. Connects to nothing until a request needs it."""
     app = Flask("celeriac", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions["celeriac"] = Services.of(runtime or process_runtime())
+    app.json = BoundedJson(app)
+    runtime = runtime or process_runtime()
+    app.extensions["celeriac"] = Services.of(runtime)
     errors.register(app)
-    authentication.register(app)
-    for module in (health, reindex, search, jobs):
+    security = runtime.settings.configuration.security
+    authentication.register(app, trusted_proxies=security.trusted_proxies)
+    for module in (health, oauth, reindex, search, jobs):
         app.register_blueprint(module.blueprint)
+    authorization.check_declared(app)
     return app

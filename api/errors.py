@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -11,11 +12,15 @@ from marshmallow import ValidationError
 from werkzeug.exceptions import HTTPException
 
 from celeriac.errors import (
+    MISSING,
     CeleriacError,
     ConfigurationError,
     DependencyUnavailable,
+    Forbidden,
     NotFound,
+    RateLimited,
     TransientError,
+    Unauthenticated,
     WorkerTimeout,
 )
 
@@ -25,8 +30,10 @@ RETRY_AFTER = 5
 """Seconds a client is asked to wait when a service is away."""
 
 STATUS: tuple[tuple[type[CeleriacError], int, str], ...] = (
+    (Forbidden, 403, "forbidden"),
     (NotFound, 404, "not_found"),
     (ConfigurationError, 400, "bad_request"),
+    (RateLimited, 429, "too_many_requests"),
     (WorkerTimeout, 504, "worker_timeout"),
     (DependencyUnavailable, 503, "service_unavailable"),
     (TransientError, 503, "service_unavailable"),
@@ -34,18 +41,12 @@ STATUS: tuple[tuple[type[CeleriacError], int, str], ...] = (
 )
 
 
-class Unauthenticated(Exception):
-    """No valid credential."""
-
-    def __init__(self, message: str, code: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 def register(app: Flask) -> None:
     """Turn every exception that leaves a handler into an answer."""
     app.register_error_handler(CeleriacError, _celeriac_error)
     app.register_error_handler(Unauthenticated, _unauthenticated)
+    app.register_error_handler(Forbidden, _forbidden)
+    app.register_error_handler(RateLimited, _rate_limited)
     app.register_error_handler(ValidationError, _validation_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
@@ -76,7 +77,24 @@ def _unauthenticated(error: Unauthenticated) -> Response:
     fault = {"faultstring": str(error), "detail": {"errorcode": error.code}}
     response = jsonify({"fault": fault})
     response.status_code = 401
-    response.headers["WWW-Authenticate"] = "Bearer"
+    # RFC 6750: a request without any credential is told the scheme and nothing else.
+    reason = "" if error.code == MISSING else ', error="invalid_token"'
+    response.headers["WWW-Authenticate"] = f'Bearer realm="celeriac"{reason}'
+    return response
+
+
+def _forbidden(error: Forbidden) -> Response:
+    response = _celeriac_error(error)
+    if error.scope is not None:
+        response.headers["WWW-Authenticate"] = (
+            f'Bearer realm="celeriac", error="insufficient_scope", scope="{error.scope}"'
+        )
+    return response
+
+
+def _rate_limited(error: RateLimited) -> Response:
+    response = _celeriac_error(error)
+    response.headers["Retry-After"] = str(math.ceil(error.retry_after or RETRY_AFTER))
     return response
 
 

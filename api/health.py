@@ -7,6 +7,7 @@ from collections.abc import Callable
 from flask import Blueprint, Response, jsonify
 from redis.exceptions import RedisError
 
+from api.authorization import public
 from api.services import services
 from celeriac.errors import DependencyUnavailable
 
@@ -14,12 +15,14 @@ blueprint = Blueprint("health", __name__)
 
 
 @blueprint.get("/healthz")
+@public
 def healthz() -> Response:
     """The process is alive."""
     return jsonify({"status": "ok"})
 
 
 @blueprint.get("/readyz")
+@public
 def readyz() -> tuple[Response, int]:
     """Whether each dependency answers; 503 when one does not."""
     checks: dict[str, Callable[[], object]] = {

@@ -8,12 +8,13 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, url_for
 
+from api.authorization import owned, requires
 from api.reindex import schedule
 from api.services import services
 from celeriac.catalog.jobs import Job, JobState
-from celeriac.errors import NotFound
 from celeriac.jobs import JobRunner
 from celeriac.model import EntityFailure
+from celeriac.security.principal import Scope
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
 
@@ -22,6 +23,7 @@ ALMOST = 99.9
 
 
 @blueprint.get("/<job_id>")
+@requires(Scope.AGENT_READ)
 def get_job(job_id: str) -> Response:
     """A job's state, counters, rate, ETA and first errors."""
     job = _find(job_id)
@@ -33,13 +35,15 @@ def get_job(job_id: str) -> Response:
 
 
 @blueprint.post("/<job_id>/cancel")
+@requires(Scope.AGENT_MANAGE)
 def cancel_job(job_id: str) -> tuple[Response, int]:
     """Cancel a job; it writes nothing more after its next checkpoint."""
-    job = JobRunner(services().runtime, services().dispatcher).cancel(job_id)
+    job = JobRunner(services().runtime, services().dispatcher).cancel(_find(job_id).id)
     return jsonify(job_resource(job, [], time.time())), 202
 
 
 @blueprint.post("/<job_id>/confirm-removal")
+@requires(Scope.AGENT_MANAGE)
 def confirm_removal(job_id: str) -> Response:
     """Reindex once more, with leave to remove whatever the source no longer lists."""
     job = _find(job_id)
@@ -48,10 +52,7 @@ def confirm_removal(job_id: str) -> Response:
 
 
 def _find(job_id: str) -> Job:
-    job = services().runtime.catalog.jobs.get(job_id)
-    if job is None:
-        raise NotFound(f"There is no job {job_id!r}.")
-    return job
+    return owned("job", job_id, services().runtime.catalog.jobs.get)
 
 
 def job_resource(job: Job, errors: list[EntityFailure], now: float) -> dict[str, Any]:

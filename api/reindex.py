@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, url_for
 
+from api.authorization import requires
 from api.services import services
 from celeriac.errors import ConfigurationError, NotFound
 from celeriac.jobs import request_job
+from celeriac.security.principal import Scope
 
 blueprint = Blueprint("reindex", __name__, url_prefix="/ai-rag-indexer/<tenant>/<entity_type>")
 
 
 @blueprint.post("/reindex")
+@requires(Scope.AGENT_MANAGE)
 def reindex(tenant: str, entity_type: str) -> Response:
     """Schedule a reindex of all entities of a type; 204 once it is scheduled."""
     job_id = schedule(tenant, entity_type)

@@ -7,7 +7,9 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from marshmallow import Schema, ValidationError, fields, validate
 
+from api.authorization import requires
 from api.services import services
+from celeriac.security.principal import Scope
 from workers import searching
 
 blueprint = Blueprint("search", __name__, url_prefix="/ai-rag-indexer/<tenant>/<entity_type>")
@@ -25,6 +27,7 @@ class SearchSchema(Schema):
 
 
 @blueprint.post("/search")
+@requires(Scope.AGENT_READ)
 def search(tenant: str, entity_type: str) -> Response:
     """The chunks nearest to a text."""
     arguments = _arguments()

@@ -10,6 +10,7 @@ from flask import current_app
 
 from celeriac.errors import StoreUnavailable
 from celeriac.runtime import Runtime
+from celeriac.security.authentication import Authenticator
 from workers.application import app as celery
 from workers.dispatch import CeleryDispatcher
 
@@ -46,15 +47,24 @@ class StoreCheck:
 
 @dataclass(frozen=True)
 class Services:
-    """The runtime, the way to the workers, and the store's state."""
+    """The runtime, the way to the workers, the store's state, and who asks."""
 
     runtime: Runtime
     dispatcher: CeleryDispatcher
     store_check: StoreCheck
+    authenticator: Authenticator
 
     @classmethod
     def of(cls, runtime: Runtime) -> Services:
-        return cls(runtime, CeleryDispatcher(celery), StoreCheck(runtime))
+        security = runtime.settings.configuration.security
+        authenticator = Authenticator(
+            bootstrap_key=runtime.settings.api_key,
+            issuers=security.issuers,
+            keys=lambda: runtime.catalog.api_keys,
+            limits=lambda: runtime.limits,
+            failures_per_minute=security.failures_per_minute,
+        )
+        return cls(runtime, CeleryDispatcher(celery), StoreCheck(runtime), authenticator)
 
 
 def services() -> Services:

@@ -27,7 +27,6 @@ from celeriac.configuration.schemas import (
     FilterFieldSchema,
     IndexSchema,
     TenantSchema,
-    TenantUrlsSchema,
     TextFieldSchema,
 )
 from celeriac.embedding.registry import BUILTIN, ModelSchema
@@ -105,7 +104,6 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "sources": sources,
     "builtin_models": models,
     "model": lambda: keys(ModelSchema(), without="name"),
-    "tenant_urls": lambda: keys(TenantUrlsSchema()),
 }
 
 

@@ -1,8 +1,8 @@
 """The command `celeriac`.
 
-`plan`, `audit`, `explain`, `search` and `jobs` work in this process, on the servers that the
-environment names or on the data of a standalone celeriac that does not run. `reindex` and `cancel`
-go through the REST API.
+`plan`, `audit`, `explain`, `search`, `jobs` and `keys` work in this process, on the servers that
+the environment names or on the data of a standalone celeriac that does not run. `reindex` and
+`cancel` go through the REST API.
 
 Exit status: 0 fine, 1 an error, told in one line on stderr, 2 wrong usage, 3 an audit found
 differences or a job did not succeed.
@@ -27,6 +27,7 @@ import celeriac
 from celeriac import console
 from celeriac.audit import audit as run_audit
 from celeriac.catalog.jobs import JobState
+from celeriac.cli_keys import keys
 from celeriac.errors import CeleriacError, ConfigurationError, TransientError
 from celeriac.explain import explain as run_explain
 from celeriac.model import MetadataValue
@@ -63,12 +64,17 @@ class _Group(click.Group):
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(celeriac.__version__, prog_name="celeriac")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Keep Qdrant equal to where your data lives.
 
     Exit status: 0 fine, 1 error, 2 wrong usage, 3 an audit found differences or a job did not
     succeed.
     """
+    context.obj = _runtime
+
+
+main.add_command(keys)
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

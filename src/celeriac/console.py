@@ -15,12 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from celeriac.audit import Audit
+from celeriac.catalog.api_keys import ApiKey, FoundKey
 from celeriac.catalog.jobs import Job
 from celeriac.comparison import Findings
 from celeriac.explain import Explanation
 from celeriac.model import EntityFailure
 from celeriac.plan import Plan
 from celeriac.remote import JobResource
+from celeriac.security.secrets import Secret
 from celeriac.store.base import Hit
 
 PIPED_WIDTH = 160
@@ -149,6 +151,38 @@ def show_explanation(found: Explanation) -> None:
             begins = " ".join(chunk.start.split())
             table.add_row(*map(_text, (chunk.number, chunk.tokens, chunk.characters, begins)))
         output().print(table)
+
+
+def show_keys(keys: Sequence[FoundKey]) -> None:
+    table = _table("key", "name", "tenants", "scopes", "state", "created", "expires", "last used")
+    for found in keys:
+        key = found.key
+        cells = (
+            key.id,
+            key.name,
+            " ".join(key.tenants),
+            " ".join(key.scopes),
+            found.state,
+            _moment(key.created_at),
+            _moment(key.expires_at) if key.expires_at else "never",
+            _moment(key.last_used_at) if key.last_used_at else "never",
+        )
+        table.add_row(*map(_text, cells))
+    output().print(table)
+
+
+def show_new_key(key: ApiKey, secret: Secret) -> None:
+    """The one time that a key is shown, on a line of its own."""
+    _say(secret.reveal())
+    rows: list[Row] = [
+        ("id", key.id),
+        ("tenants", " ".join(key.tenants)),
+        ("scopes", " ".join(key.scopes)),
+        ("expires", _moment(key.expires_at) if key.expires_at else "never"),
+    ]
+    _show_rows(rows)
+    _say("Keep it now, it is not shown again. At /oauth/token the id is the client_id, and what")
+    _say("follows the last _ of the key is the client_secret.")
 
 
 def show_jobs(jobs: Sequence[Job]) -> None:

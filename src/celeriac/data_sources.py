@@ -79,7 +79,7 @@ def _declared_link(data_source: DataSource, configuration: Configuration) -> Lin
 
 def _rest_link(data_source: DataSource, configuration: Configuration) -> Link:
     options = _rest_options(data_source.origin_url, data_source.options, data_source.credentials)
-    transport = PublicTransport(configuration.allowed_networks)
+    transport = PublicTransport(configuration.security.allowed_networks)
     spec = IndexSpec("", "", 0, Splitting(), _text_fields(data_source.options))
     return Link(data_source.id, build_rest(options, transport), Renderer(spec))
 

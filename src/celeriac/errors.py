@@ -7,11 +7,15 @@
     │   │   ├── CatalogUnavailable         SQL
     │   │   ├── StoreUnavailable           Qdrant
     │   │   ├── SourceUnavailable          where the entities live
-    │   │   └── ModelUnavailable           the embedding model or its endpoint
+    │   │   ├── ModelUnavailable           the embedding model or its endpoint
+    │   │   └── IssuerUnavailable          who signs the tokens
+    │   ├── RateLimited                    too many requests of one credential or address
     │   ├── LeaseLost                      another worker has taken the page over
     │   ├── WorkerStopping                 this worker was asked to end; another goes on
     │   └── WorkerTimeout                  no worker answered in time
     ├── PermanentError                     something has to change first
+    │   ├── Unauthenticated                no valid credential
+    │   ├── Forbidden                      a valid one that does not reach that far
     │   ├── ConfigurationError
     │   ├── SourceError                    the source refused, or sent what cannot be read
     │   ├── EntityError                    one entity cannot be indexed; the others can
@@ -35,6 +39,11 @@ An exception's docstring is its message unless one is given.
 """
 
 from __future__ import annotations
+
+INVALID = "oauth.v2.InvalidAccessToken"
+MISSING = "oauth.v2.MissingAccessToken"
+EXPIRED = "keymanagement.service.access_token_expired"
+"""What the reindex contract calls the ways in which a credential is refused."""
 
 
 class CeleriacError(Exception):
@@ -81,6 +90,14 @@ class ModelUnavailable(DependencyUnavailable):
     """The embedding model cannot be reached for now."""
 
 
+class IssuerUnavailable(DependencyUnavailable):
+    """The keys of the token's issuer cannot be fetched for now; the log says why."""
+
+
+class RateLimited(TransientError):
+    """Too many requests; try again later."""
+
+
 class LeaseLost(TransientError):
     """Another worker has taken this page over; nothing more is written here."""
 
@@ -95,6 +112,24 @@ class WorkerTimeout(TransientError):
 
 class PermanentError(CeleriacError):
     """The operation cannot succeed as it stands."""
+
+
+class Unauthenticated(PermanentError):
+    """The credential is not valid."""
+
+    def __init__(self, message: str | None = None, code: str = INVALID) -> None:
+        super().__init__(message)
+        self.code = code
+        """The reindex contract's `errorcode`."""
+
+
+class Forbidden(PermanentError):
+    """The credential does not allow this."""
+
+    def __init__(self, message: str | None = None, *, scope: str | None = None) -> None:
+        super().__init__(message)
+        self.scope = scope
+        """The scope that is missing, where it is one."""
 
 
 class ConfigurationError(PermanentError):

@@ -59,7 +59,7 @@ class PublicTransport(httpx.BaseTransport):
             if not self._may_reach(address):
                 raise ForbiddenAddress(
                     f"{host!r} is not a public address of the internet; celeriac fetches nothing "
-                    "from internal networks unless `tenant_urls.allowed_networks` lists them."
+                    "from internal networks unless `security.allowed_networks` lists them."
                 )
         return addresses[0]
 

@@ -10,7 +10,14 @@ from urllib.parse import quote
 
 import httpx
 
-from celeriac.errors import ConfigurationError, DependencyUnavailable, NotFound, PermanentError
+from celeriac.errors import (
+    CeleriacError,
+    ConfigurationError,
+    DependencyUnavailable,
+    NotFound,
+    PermanentError,
+    RateLimited,
+)
 
 TIMEOUT = 30.0
 """Seconds until an answer is given up."""
@@ -25,6 +32,7 @@ class Remote:
     Every method raises
 
     - DependencyUnavailable: it cannot be reached, or something it needs is away;
+    - RateLimited: the key asks too often;
     - ConfigurationError: the key or the request is refused.
     """
 
@@ -84,14 +92,14 @@ class Remote:
         self.close()
 
 
-def _error(
-    answer: httpx.Response, url: str
-) -> DependencyUnavailable | ConfigurationError | NotFound:
+def _error(answer: httpx.Response, url: str) -> CeleriacError:
     message = _message(answer) or f"{url} answered {answer.status_code} {answer.reason_phrase}."
     if answer.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return ConfigurationError(f"{message} Set CELERIAC_API_KEY, or give --key.")
     if answer.status_code == HTTPStatus.NOT_FOUND:
         return NotFound(message)
+    if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        return RateLimited(message)
     if answer.is_server_error:
         return DependencyUnavailable(message)
     return ConfigurationError(message)

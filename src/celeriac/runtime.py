@@ -26,6 +26,7 @@ from celeriac.indexer import Indexer
 from celeriac.leases import Heartbeat
 from celeriac.progress import Progress
 from celeriac.rendering import Renderer
+from celeriac.security.limits import RATE_LIMIT_TIMEOUT, RateLimits
 from celeriac.settings import Settings
 from celeriac.sources.base import Source
 from celeriac.sources.linked import Link, LinkedSources
@@ -71,6 +72,15 @@ class Runtime:
     @property
     def progress(self) -> Progress:
         return self._once("progress", lambda: Progress(self.redis))
+
+    @property
+    def limits(self) -> RateLimits:
+        """Of requests; it does not wait for Redis as long as others do."""
+        return self._once("limits", lambda: RateLimits(self._connect_limits()))
+
+    def _connect_limits(self) -> Redis:
+        url = required("CELERIAC_REDIS_URL", self.settings.redis_url)
+        return connect_redis(url, RATE_LIMIT_TIMEOUT)
 
     @property
     def store(self) -> VectorStore:
@@ -195,12 +205,12 @@ class Runtime:
         return self._opened[key]  # type: ignore[return-value]
 
 
-def connect_redis(url: str) -> Redis:
+def connect_redis(url: str, timeout: float = REDIS_TIMEOUT) -> Redis:
     """A client that gives up within seconds instead of hanging."""
     return Redis.from_url(
         url,
-        socket_timeout=REDIS_TIMEOUT,
-        socket_connect_timeout=REDIS_TIMEOUT,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
         socket_keepalive=True,
         health_check_interval=10,
         retry=Retry(NoBackoff(), 1),

@@ -424,7 +424,7 @@ def test_a_rest_data_source_may_not_lead_into_an_internal_network(
     world.run()
     job = linked.library.catalog.jobs.of_index(linked.index.id)[0]
     assert job.state == JobState.FAILED
-    assert "tenant_urls.allowed_networks" in job.message
+    assert "security.allowed_networks" in job.message
 
 
 def test_data_sources_are_checked_when_they_are_made(library: Library) -> None:

@@ -314,11 +314,11 @@ def test_complaints(tmp_path: Path, lines: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("- a\n", "1: must be a mapping with the keys tenants, models and tenant_urls"),
-        ("just text\n", "1: must be a mapping with the keys tenants, models and tenant_urls"),
+        ("- a\n", "1: must be a mapping with the keys tenants, models and security"),
+        ("just text\n", "1: must be a mapping with the keys tenants, models and security"),
         (
             '"a\\nb": 1\n',
-            "1: a\\nb: unknown key 'a\\nb'; known are models, tenant_urls, tenants",
+            "1: a\\nb: unknown key 'a\\nb'; known are models, security, tenants",
         ),
         ("tenants: [a]\n", "1: tenants: must be a mapping"),
         ("tenants: {acme: }\n", "1: tenants.acme: has no value; give it one, or remove the key"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from celeriac.catalog.api_keys import ApiKeys
 from celeriac.catalog.data_sources import DataSources
 from celeriac.catalog.database import Database
 from celeriac.catalog.documents import Documents
@@ -27,6 +28,7 @@ class Catalog:
         self.documents = Documents(self.database)
         self.entries = Entries(self.database)
         self.data_sources = DataSources(self.database)
+        self.api_keys = ApiKeys(self.database)
 
     def migrate(self) -> None:
         """Bring the schema to this version's; several processes may call it at once."""

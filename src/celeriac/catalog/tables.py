@@ -255,3 +255,29 @@ data_source_links = Table(
     Column("created_at", Float, nullable=False),
     Index("ix_data_source_links_data_source_id", "data_source_id"),
 )
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("name", String(256), nullable=False, default=""),
+    Column("digest", String(64), nullable=False),
+    Column("previous_digest", String(64)),
+    Column("previous_until", Float),
+    Column("tenants", JSON, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("last_used_at", Float),
+    Column("revoked_at", Float),
+)
+
+access_tokens = Table(
+    "access_tokens",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("key_id", ForeignKey("api_keys.id"), nullable=False, index=True),
+    Column("digest", String(64), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("expires_at", Float, nullable=False, index=True),
+)

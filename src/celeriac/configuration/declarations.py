@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
 from celeriac.configuration.problems import suggestion
+from celeriac.configuration.security import Security
 from celeriac.embedding.models import EmbeddingModel
 from celeriac.errors import NotFound
 from celeriac.model import IndexSpec
@@ -61,8 +61,7 @@ class Configuration:
     """The file; None where there is none."""
     variables: frozenset[str] = frozenset()
     """Names of the environment variables that the file refers to."""
-    allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Networks, beside the public internet, that tenants' URLs may lead into."""
+    security: Security = field(default_factory=Security)
 
     def entity_type(self, tenant: str, name: str) -> EntityType:
         """The entity type of that name, in either spelling: `car-parts` or `CAR_PARTS`.

@@ -60,11 +60,7 @@ def _configuration(document: Document, loaded: Mapping[str, Any]) -> Configurati
         for tenant, declared in (loaded["tenants"] or {}).items()
     }
     return Configuration(
-        tenants,
-        models,
-        document.file,
-        frozenset(document.variables),
-        tuple(loaded["tenant_urls"]["allowed_networks"]),
+        tenants, models, document.file, frozenset(document.variables), loaded["security"]
     )
 
 

@@ -13,11 +13,12 @@ from celeriac.configuration.declarations import DEFAULT_MAX_RAG_BYTES, DEFAULT_R
 from celeriac.configuration.fields import (
     CronExpression,
     Models,
-    NetworkAddress,
     SourceOptions,
     WholeNumber,
     distinct,
 )
+from celeriac.configuration.names import TENANT_NAME
+from celeriac.configuration.security import Security, SecuritySchema
 from celeriac.embedding.registry import DEFAULT_MODEL, ModelSchema
 from celeriac.model import (
     MIN_CHUNK_SIZE,
@@ -31,10 +32,6 @@ from celeriac.model import (
 RESERVED_KEYS = frozenset({"tenant", "entity_type", "entity_id", "chunk", "chunk_count"})
 """Keys of a payload's metadata that are celeriac's own."""
 
-TENANT_NAME = Regexp(
-    re.compile(r"[a-z][a-z0-9]{2,15}\Z"),
-    error="a tenant's name has 3 to 16 lower-case letters and digits and begins with a letter",
-)
 ENTITY_TYPE_NAME = Regexp(
     re.compile(r"(?:[a-z][a-z0-9-]{0,255}|[A-Z][A-Z0-9_]{0,255})\Z"),
     error="an entity type's name has lower-case letters, digits and dashes (car-parts), or "
@@ -239,25 +236,11 @@ class TenantSchema(Schema):
     )
 
 
-class TenantUrlsSchema(Schema):
-    """URLs that tenants give by API."""
-
-    allowed_networks = fields.List(
-        NetworkAddress(),
-        load_default=list,
-        metadata={
-            "value": "list of networks",
-            "description": "Networks, such as `10.1.0.0/16`, that such URLs may lead into. Without "
-            "any they lead to public addresses of the internet alone.",
-        },
-    )
-
-
 class ConfigurationSchema(Schema):
     """The whole file."""
 
     error_messages = {  # noqa: RUF012 - as marshmallow declares it
-        "type": "must be a mapping with the keys tenants, models and tenant_urls"
+        "type": "must be a mapping with the keys tenants, models and security"
     }
 
     tenants = fields.Dict(
@@ -280,11 +263,11 @@ class ConfigurationSchema(Schema):
             "[Models](#models)."
         },
     )
-    tenant_urls = fields.Nested(
-        TenantUrlsSchema,
-        load_default=lambda: TenantUrlsSchema().load({}),
+    security = fields.Nested(
+        SecuritySchema,
+        load_default=Security,
         metadata={
-            "description": "What the URLs that tenants give by API (documents, data sources) may "
-            "lead to; see [Tenants' URLs](#tenants-urls)."
+            "description": "Whose tokens are accepted, and how often anybody may ask; see "
+            "[Security](#security)."
         },
     )
