@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from flask import Flask
 
-from api import authentication, authorization, errors, health, jobs, oauth, reindex, search
+from api import (
+    authentication,
+    authorization,
+    control,
+    errors,
+    health,
+    jobs,
+    oauth,
+    openapi,
+    reindex,
+    search,
+)
 from api.bodies import BoundedJson
 from api.services import Services
 from celeriac.runtime import Runtime
@@ -26,5 +37,8 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     authentication.register(app, trusted_proxies=security.trusted_proxies)
     for module in (health, oauth, reindex, search, jobs):
         app.register_blueprint(module.blueprint)
+    described = openapi.register(app)
+    for blueprint in control.BLUEPRINTS:
+        described.register_blueprint(blueprint)
     authorization.check_declared(app)
     return app

@@ -19,7 +19,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from celeriac import errors
-from celeriac.errors import BrokerUnavailable, CeleriacError, WorkerTimeout
+from celeriac.errors import BrokerUnavailable, CeleriacError, ModelError, WorkerTimeout
 from celeriac.model import MetadataValue
 from celeriac.runtime import Runtime
 from celeriac.search import search
@@ -30,6 +30,10 @@ QUESTIONS = "celeriac:searches"
 """The list that the API pushes questions to and the workers take them from."""
 WAIT = 15.0
 """Seconds the API waits for an answer."""
+PROBE_WAIT = 5.0
+"""Seconds it waits to hear whether a model is available."""
+SUCCESS_BELIEVED, FAILURE_BELIEVED = 30, 5
+"""Seconds for which what a probe of a model found is believed."""
 
 
 def ask(
@@ -47,27 +51,45 @@ def ask(
         WorkerTimeout: no worker answered in time.
         CeleriacError: as the worker raised it.
     """
-    reply_to = f"celeriac:answer:{uuid.uuid4()}"
-    question = {
-        "reply_to": reply_to,
-        "arguments": {
-            "tenant": tenant,
-            "entity_type": entity_type,
-            "text": text,
-            "top_k": top_k,
-            "filters": dict(filters),
-        },
+    arguments = {
+        "tenant": tenant,
+        "entity_type": entity_type,
+        "text": text,
+        "top_k": top_k,
+        "filters": dict(filters),
     }
+    hits: list[dict[str, Any]] = _ask(redis, {"arguments": arguments}, WAIT)["hits"]
+    return hits
+
+
+def probe(redis: Redis, model: str) -> None:
+    """Return where a worker can embed with the model; what one found is believed for a while.
+
+    Raises:
+        WorkerTimeout: no worker answered in time.
+        CeleriacError: why the model cannot embed, as the worker raised it.
+    """
     try:
-        redis.set(_waiting(reply_to), 1, ex=int(WAIT))
-        redis.rpush(QUESTIONS, json.dumps(question))
-        answer = _await(redis, reply_to)
+        known = redis.get(_probed(model))
+    except RedisError as error:
+        raise BrokerUnavailable from error
+    if known is None:
+        _ask(redis, {"probe": model}, PROBE_WAIT)
+    elif json.loads(known):
+        raise _restored(json.loads(known))
+
+
+def _ask(redis: Redis, question: dict[str, Any], wait: float) -> dict[str, Any]:
+    reply_to = f"celeriac:answer:{uuid.uuid4()}"
+    try:
+        redis.set(_waiting(reply_to), 1, ex=int(wait))
+        redis.rpush(QUESTIONS, json.dumps({"reply_to": reply_to, **question}))
+        answer = _await(redis, reply_to, wait)
     except RedisError as error:
         raise BrokerUnavailable from error
     if "error" in answer:
         raise _restored(answer["error"])
-    hits: list[dict[str, Any]] = answer["hits"]
-    return hits
+    return answer
 
 
 class SearchServer:
@@ -100,13 +122,15 @@ class SearchServer:
         if not self._runtime.redis.delete(_waiting(question["reply_to"])):
             return  # nobody waits for the answer any more
         pipeline = self._runtime.redis.pipeline()
-        pipeline.rpush(question["reply_to"], json.dumps(self._reply(question["arguments"])))
+        pipeline.rpush(question["reply_to"], json.dumps(self._reply(question)))
         pipeline.expire(question["reply_to"], int(WAIT))
         pipeline.execute()
 
-    def _reply(self, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _reply(self, question: dict[str, Any]) -> dict[str, Any]:
+        if "probe" in question:
+            return self._probe(question["probe"])
         try:
-            hits = search(self._runtime, **arguments)
+            hits = search(self._runtime, **question["arguments"])
         except CeleriacError as error:
             return _failed(error)
         except Exception as error:
@@ -114,21 +138,36 @@ class SearchServer:
             return _failed(CeleriacError(f"The search failed: {type(error).__name__}: {error}"))
         return {"hits": [asdict(hit) for hit in hits]}
 
+    def _probe(self, model: str) -> dict[str, Any]:
+        """Embed something, and keep what came of it for those who ask next."""
+        try:
+            self._runtime.embedder(model).embed_query("Is anybody there?")
+        except CeleriacError as error:
+            found = _failed(error)
+        except Exception as error:
+            logger.exception("probe failed", extra={"action": "probe", "model": model})
+            found = _failed(ModelError(f"{type(error).__name__}: {error}"))
+        else:
+            found = {}
+        kept = FAILURE_BELIEVED if found else SUCCESS_BELIEVED
+        self._runtime.redis.set(_probed(model), json.dumps(found.get("error")), ex=kept)
+        return found
+
 
 def _failed(error: CeleriacError) -> dict[str, Any]:
     return {"error": {"class": type(error).__name__, "message": str(error)}}
 
 
-def _await(redis: Redis, reply_to: str) -> dict[str, Any]:
+def _await(redis: Redis, reply_to: str, wait: float) -> dict[str, Any]:
     # Shorter waits than the client's socket timeout, one after the other.
-    deadline = time.monotonic() + WAIT
+    deadline = time.monotonic() + wait
     while time.monotonic() < deadline:
         found = redis.blpop([reply_to], timeout=1)
         if found is not None:
             reply: dict[str, Any] = json.loads(found[1])
             return reply
     raise WorkerTimeout(
-        f"No worker answered the search within {WAIT:.0f} s; check that one runs and has room."
+        f"No worker answered within {wait:.0f} s; check that one runs and has room."
     )
 
 
@@ -136,6 +175,11 @@ def _restored(error: Mapping[str, str]) -> CeleriacError:
     kind = getattr(errors, error["class"], CeleriacError)
     restored: CeleriacError = kind(error["message"])
     return restored
+
+
+def _probed(model: str) -> str:
+    """The key of what the last probe of a model found: null, or its error."""
+    return f"celeriac:model:{model}"
 
 
 def _waiting(reply_to: str) -> str:

@@ -166,3 +166,5 @@ _TEXT_READERS: Mapping[str, Callable[[str], ExtractedText]] = {
     "text/html": _html,
     "application/xhtml+xml": _html,
 }
+READABLE = frozenset({*MEDIA_TYPES.values(), *_TEXT_READERS})
+"""Media types of documents that can be read."""

@@ -204,6 +204,11 @@ class ForbiddenAddress(PermanentError):
 class NotFound(PermanentError):
     """There is nothing under this name."""
 
+    def __init__(self, message: str | None = None, *, code: str = "not_found") -> None:
+        super().__init__(message)
+        self.code = code
+        """What is not there, in lower case."""
+
 
 class JobStopped(CeleriacError):
     """The job was cancelled or taken over; nothing more is written for it."""

@@ -19,6 +19,7 @@ from celeriac.configuration.declarations import DEFAULT_MAX_RAG_BYTES
 from celeriac.data_sources import check_data_source
 from celeriac.definitions import EVERYTHING
 from celeriac.dispatch import Dispatcher
+from celeriac.documents import media_type_of
 from celeriac.errors import ConfigurationError, Conflict, EmptyDocument, NotFound, TooLarge
 from celeriac.jobs import request_job
 from celeriac.model import Splitting
@@ -204,7 +205,8 @@ class Knowledge:
         self._request_all(base, removal_limit=EVERYTHING)
 
     def upload(self, base: KnowledgeBase, name: str, content: bytes, media_type: str) -> Document:
-        """Add a file to a knowledge base and index it.
+        """Add a file to a knowledge base and index it. What kind it is its name says, or else
+        `media_type`; one that cannot be read is kept, and not indexed.
 
         Raises:
             EmptyDocument: it has no content.
@@ -221,7 +223,7 @@ class Knowledge:
             DocumentKind.FILE,
             name,
             origin_ref=name,
-            media_type=media_type,
+            media_type=media_type_of(name) or media_type,
             content=content,
             sha256=hashlib.sha256(content).hexdigest(),
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import RowMapping, and_, delete, exists, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, delete, exists, select, update
 
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.lists import Window, count_of, window_of
@@ -91,16 +91,14 @@ class DataSources:
         self, tenant: str, window: Window, name: str | None = None
     ) -> tuple[builtins.list[DataSource], bool]:
         """A part of the tenant's data sources, and whether more follow."""
-        where = data_sources.c.tenant == tenant
-        if name is not None:
-            where = and_(where, data_sources.c.name == name)
+        where = _of(tenant, name)
         with self._database.read() as connection:
             found = window_of(connection, data_sources, where, window)
         return [_data_source(row) for row in found.rows], found.has_more
 
-    def count(self, tenant: str) -> int:
+    def count(self, tenant: str, name: str | None = None) -> int:
         with self._database.read() as connection:
-            return count_of(connection, data_sources, data_sources.c.tenant == tenant)
+            return count_of(connection, data_sources, _of(tenant, name))
 
     def update(self, data_source_id: str, values: Mapping[str, Any]) -> None:
         """Set columns of a data source: name, description, options, credentials."""
@@ -155,6 +153,11 @@ class DataSources:
         )
         with self._database.read() as connection:
             return [_data_source(row._mapping) for row in connection.execute(query)]
+
+
+def _of(tenant: str, name: str | None) -> ColumnElement[bool]:
+    mine = data_sources.c.tenant == tenant
+    return mine if name is None else and_(mine, data_sources.c.name == name)
 
 
 def _data_source(row: RowMapping) -> DataSource:

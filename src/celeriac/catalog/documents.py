@@ -148,16 +148,16 @@ class Documents:
             return connection.execute(query).scalar_one_or_none()
 
     def list(
-        self, knowledge_base_id: str, window: Window, *conditions: ColumnElement[bool]
+        self, knowledge_base_id: str, window: Window, name: str | None = None
     ) -> tuple[list[Document], bool]:
         """A part of the knowledge base's documents, and whether more follow."""
-        where = and_(documents.c.knowledge_base_id == knowledge_base_id, *conditions)
+        where = _within(knowledge_base_id, name)
         with self._database.read() as connection:
             found = window_of(connection, documents, where, window)
         return [_document(row) for row in found.rows], found.has_more
 
-    def count(self, knowledge_base_id: str, *conditions: ColumnElement[bool]) -> int:
-        where = and_(documents.c.knowledge_base_id == knowledge_base_id, *conditions)
+    def count(self, knowledge_base_id: str, name: str | None = None) -> int:
+        where = _within(knowledge_base_id, name)
         with self._database.read() as connection:
             return count_of(connection, documents, where)
 
@@ -240,6 +240,11 @@ class Documents:
         )
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
+
+
+def _within(knowledge_base_id: str, name: str | None) -> ColumnElement[bool]:
+    within = documents.c.knowledge_base_id == knowledge_base_id
+    return within if name is None else and_(within, documents.c.name == name)
 
 
 def _with_children(connection: Connection, document_id: str) -> Iterator[str]:

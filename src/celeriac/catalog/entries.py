@@ -12,7 +12,9 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Row,
     RowMapping,
+    Select,
     and_,
     delete,
     exists,
@@ -30,6 +32,7 @@ from celeriac.catalog.tables import (
     knowledge_bases,
     knowledge_indexes,
 )
+from celeriac.documents import READABLE
 from celeriac.model import EntityFailure, Outcome
 
 
@@ -169,7 +172,7 @@ class Entries:
                 "used_bytes": 0 if refusal else document.size_bytes,
             }
             if row is None:
-                _insert(connection, [(index_id, document.id, 0)])
+                _insert(connection, index_id, [document])
             connection.execute(update(entries).where(mine).values(**values, updated_at=epoch_now()))
             return _entry(connection.execute(query).mappings().one())
 
@@ -215,8 +218,8 @@ class Entries:
         mine = and_(entries.c.index_id == index_id, entries.c.document_id.in_(sizes))
         with self._database.write() as connection:
             known = set(connection.execute(select(entries.c.document_id).where(mine)).scalars())
-            new = [(index_id, one, size) for one, size in sizes.items() if one not in known]
-            _insert(connection, new)
+            new = [Requested(one, size) for one, size in sizes.items() if one not in known]
+            _insert(connection, index_id, new)
 
     def begin(self, index_id: str, job_id: str, ids: Collection[str]) -> None:
         """Mark those of the documents as being embedded that are not indexed yet."""
@@ -301,25 +304,29 @@ def add_entries_of_document(
     connection: Connection, document_id: str, knowledge_base_id: str
 ) -> None:
     """Add a new document to every index of its knowledge base, within the caller's transaction."""
-    size = select(documents.c.size_bytes).where(documents.c.id == document_id).scalar_subquery()
+    [document] = connection.execute(_as_requested().where(documents.c.id == document_id))
     ids = select(knowledge_indexes.c.id).where(
         knowledge_indexes.c.knowledge_base_id == knowledge_base_id,
         knowledge_indexes.c.deleted_at.is_(None),
     )
-    used = connection.execute(select(size)).scalar_one()
-    index_ids = list(connection.execute(ids).scalars())
-    _insert(connection, [(index_id, document_id, used) for index_id in index_ids])
+    for index_id in list(connection.execute(ids).scalars()):
+        _insert(connection, index_id, [_requested(document)])
 
 
 def add_entries_of_index(connection: Connection, index_id: str, knowledge_base_id: str) -> None:
     """Add every document of a knowledge base to a new index, within the caller's transaction."""
-    found = connection.execute(
-        select(documents.c.id, documents.c.size_bytes).where(
-            documents.c.knowledge_base_id == knowledge_base_id
-        )
-    )
-    for part in found.partitions(1_000):
-        _insert(connection, [(index_id, row.id, row.size_bytes) for row in part])
+    query = _as_requested().where(documents.c.knowledge_base_id == knowledge_base_id)
+    for part in connection.execute(query).partitions(1_000):
+        _insert(connection, index_id, [_requested(row) for row in part])
+
+
+def _as_requested() -> Select[Any]:
+    return select(documents.c.id, documents.c.size_bytes, documents.c.media_type)
+
+
+def _requested(row: Row[Any]) -> Requested:
+    readable = row.media_type.partition(";")[0].strip() in READABLE
+    return Requested(row.id, row.size_bytes, None if readable else Refusal.UNREADABLE)
 
 
 def record_outcomes(
@@ -403,20 +410,20 @@ def _set(connection: Connection, index_id: str, ids: Collection[str], **values: 
         )
 
 
-def _insert(connection: Connection, new: Sequence[tuple[str, str, int]]) -> None:
-    """Queue documents: (index id, document id, used bytes)."""
+def _insert(connection: Connection, index_id: str, new: Sequence[Requested]) -> None:
     now = connection.execute(select(epoch_now())).scalar_one()
     rows = [
         {
             "id": str(uuid.uuid4()),
             "index_id": index_id,
-            "document_id": document_id,
-            "state": EntryState.QUEUED,
-            "used_bytes": used_bytes,
+            "document_id": one.id,
+            "state": EntryState.REFUSED if one.refusal else EntryState.QUEUED,
+            "reason": one.refusal or "",
+            "used_bytes": 0 if one.refusal else one.size_bytes,
             "created_at": now,
             "updated_at": now,
         }
-        for index_id, document_id, used_bytes in new
+        for one in new
     ]
     if rows:
         connection.execute(entries.insert(), rows)

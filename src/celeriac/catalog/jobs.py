@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -12,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, or_,
 from sqlalchemy.exc import IntegrityError
 
 from celeriac.catalog.database import Database, epoch_now
+from celeriac.catalog.lists import Window, count_of, window_of
 from celeriac.catalog.tables import job_errors, jobs
 from celeriac.model import COUNTERS, Counters, EntityFailure
 
@@ -128,7 +130,7 @@ class Jobs:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
         return _job(row._mapping) if row else None
 
-    def recent(self, *, tenant: str | None = None, limit: int = 50) -> list[Job]:
+    def recent(self, *, tenant: str | None = None, limit: int = 50) -> builtins.list[Job]:
         """The jobs created last, newest first."""
         query = select(jobs).order_by(jobs.c.created_at.desc()).limit(limit)
         if tenant is not None:
@@ -136,7 +138,18 @@ class Jobs:
         with self._database.read() as connection:
             return [_job(row._mapping) for row in connection.execute(query)]
 
-    def of_index(self, index_id: str, *states: JobState, limit: int = 10) -> list[Job]:
+    def list(self, index_id: str, window: Window) -> tuple[builtins.list[Job], bool]:
+        """A part of an index's jobs, and whether more follow."""
+        with self._database.read() as connection:
+            found = window_of(connection, jobs, jobs.c.index_id == index_id, window)
+        return [_job(row) for row in found.rows], found.has_more
+
+    def count(self, index_id: str) -> int:
+        """How many jobs the index ever had."""
+        with self._database.read() as connection:
+            return count_of(connection, jobs, jobs.c.index_id == index_id)
+
+    def of_index(self, index_id: str, *states: JobState, limit: int = 10) -> builtins.list[Job]:
         """The jobs of one index created last, newest first; in these states, or in any."""
         query = select(jobs).where(jobs.c.index_id == index_id)
         if states:
@@ -145,7 +158,7 @@ class Jobs:
         with self._database.read() as connection:
             return [_job(row._mapping) for row in connection.execute(query)]
 
-    def in_state(self, *states: JobState) -> list[Job]:
+    def in_state(self, *states: JobState) -> builtins.list[Job]:
         query = select(jobs).where(jobs.c.state.in_(states)).order_by(jobs.c.created_at)
         with self._database.read() as connection:
             return [_job(row._mapping) for row in connection.execute(query)]
@@ -226,7 +239,7 @@ class Jobs:
         with self._database.write() as connection:
             return bool(connection.execute(statement).rowcount)
 
-    def errors(self, job_id: str, *, limit: int = 100) -> list[EntityFailure]:
+    def errors(self, job_id: str, *, limit: int = 100) -> builtins.list[EntityFailure]:
         """The first errors of the job, in the order of its pages."""
         query = (
             select(job_errors)
