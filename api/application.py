@@ -7,6 +7,7 @@ from flask import Flask
 from api import (
     authentication,
     authorization,
+    batch,
     control,
     errors,
     health,
@@ -38,7 +39,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     for module in (health, oauth, reindex, search, jobs):
         app.register_blueprint(module.blueprint)
     described = openapi.register(app)
-    for blueprint in control.BLUEPRINTS:
+    for blueprint in (*control.BLUEPRINTS, *batch.BLUEPRINTS):
         described.register_blueprint(blueprint)
     authorization.check_declared(app)
     return app

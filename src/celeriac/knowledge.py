@@ -5,17 +5,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
 from celeriac.catalog.data_sources import DataSource, DataSourceType
 from celeriac.catalog.documents import Document, DocumentKind, NewDocument
-from celeriac.catalog.entries import Entry, EntryState, Quota, Refusal, Requested
 from celeriac.catalog.jobs import Job, JobState, Request
 from celeriac.catalog.knowledge_bases import DataOriginType, KnowledgeBase, KnowledgeIndex
-from celeriac.configuration.declarations import DEFAULT_MAX_RAG_BYTES
 from celeriac.data_sources import check_data_source
 from celeriac.definitions import EVERYTHING
 from celeriac.dispatch import Dispatcher
@@ -28,18 +25,6 @@ from celeriac.runtime import Runtime
 
 MAX_DOCUMENT = 10 * 1024 * 1024
 """Bytes of a document at most."""
-MIN_RAG_DOCUMENT = 500
-"""Bytes below which the batch contract calls a document too small."""
-
-
-@dataclass(frozen=True, slots=True)
-class RagIndex:
-    """An index entry as the batch contract shows it."""
-
-    entry: Entry
-    model: str
-    progress: float
-    """How much of the document is embedded, 0 to 1."""
 
 
 class Knowledge:
@@ -65,7 +50,7 @@ class Knowledge:
         self._catalog.data_sources.unlink_all(base.id)
         self._catalog.knowledge_bases.delete(base.id)
         for index in indexes:
-            self._request(index, removal_limit=EVERYTHING)
+            self.request(index, removal_limit=EVERYTHING)
 
     def index(self, tenant: str, knowledge_base_id: str, index_id: str) -> KnowledgeIndex:
         self.knowledge_base(tenant, knowledge_base_id)
@@ -90,7 +75,7 @@ class Knowledge:
             ConfigurationError: there is no such embedding model.
         """
         base = self.knowledge_base(tenant, knowledge_base_id)
-        self._require_model(model)
+        self.require_model(model)
         index = self._catalog.knowledge_bases.create_index(
             base, name, description, model, splitting
         )
@@ -98,7 +83,7 @@ class Knowledge:
             base.data_origin_type == DataOriginType.DATA_SOURCES
             or self._catalog.entries.count_listed(index.id)
         ):
-            self._request(index)
+            self.request(index)
         return index
 
     def start_indexing(self, index: KnowledgeIndex) -> Job:
@@ -107,7 +92,7 @@ class Knowledge:
         Raises:
             Conflict: one waits already.
         """
-        request = self._request(index)
+        request = self.request(index)
         if request.joined:
             raise Conflict(
                 f"The job {request.job.id} of this index waits already; it will index everything.",
@@ -256,74 +241,8 @@ class Knowledge:
         self._catalog.documents.delete(document.id)
         self._request_all(base)
 
-    def voice(self, tenant: str) -> KnowledgeBase:
-        """The hidden knowledge base of the batch contract's documents."""
-        return self._catalog.knowledge_bases.ensure_voice(tenant)
-
-    def rag_index(
-        self, tenant: str, document_id: str, model: str, *, create: bool
-    ) -> RagIndex | None:
-        """The RAG index of a document under a model, made with `create` when there is none; None
-        where there is none and it is not to be made.
-
-        Raises:
-            NotFound: there is no such document.
-            ConfigurationError: there is no such embedding model.
-        """
-        base = self.voice(tenant)
-        document = self.document(base, document_id)
-        self._require_model(model)
-        index = self._catalog.knowledge_bases.index_named(base.id, model)
-        entry = self._catalog.entries.find(index.id, document.id) if index else None
-        if create and (entry is None or entry.state in (EntryState.REFUSED, EntryState.CANCELLED)):
-            index = self._catalog.knowledge_bases.ensure_index(base, model, model, Splitting())
-            entry = self._request_entry(base, index, document)
-        return self._rag_index(entry, model) if entry else None
-
-    def rag_indexes(self, base: KnowledgeBase, document_id: str) -> list[RagIndex]:
-        """Every RAG index of a document."""
-        self.document(base, document_id)
-        models = {one.id: one.model for one in self._catalog.knowledge_bases.all_indexes(base.id)}
-        return [
-            self._rag_index(entry, models[entry.index_id])
-            for entry in self._catalog.entries.of_document(document_id)
-        ]
-
-    def delete_rag_index(self, base: KnowledgeBase, document_id: str, entry_id: str) -> RagIndex:
-        """Take a document out of one index; it stays in the others."""
-        for found in self.rag_indexes(base, document_id):
-            if found.entry.id == entry_id:
-                self._catalog.entries.discard(found.entry.index_id, document_id)
-                index = self._catalog.knowledge_bases.find_index(base.id, found.entry.index_id)
-                if index is not None:
-                    self._request(index)
-                return found
-        raise NotFound(f"The document has no RAG index {entry_id!r}.")
-
-    def rag_usage(self, tenant: str) -> Mapping[str, int]:
-        """Bytes used by the tenant's RAG indexes, by model."""
-        indexes = self._catalog.knowledge_bases.all_indexes(self.voice(tenant).id)
-        used = self._catalog.entries.used_bytes([one.id for one in indexes])
-        return {one.model: used[one.id] for one in indexes}
-
-    def _request_entry(
-        self, base: KnowledgeBase, index: KnowledgeIndex, document: Document
-    ) -> Entry:
-        tenant = self._runtime.settings.configuration.tenants.get(base.tenant)
-        quota = Quota(base.id, tenant.max_rag_bytes if tenant else DEFAULT_MAX_RAG_BYTES)
-        requested = Requested(document.id, document.size_bytes, _refusal(document))
-        entry = self._catalog.entries.request(index.id, requested, quota)
-        if entry.state == EntryState.QUEUED:
-            self._request(index)
-        return entry
-
-    def _rag_index(self, entry: Entry, model: str) -> RagIndex:
-        progress = 1.0 if entry.state == EntryState.INDEXED else 0.0
-        if entry.state == EntryState.EMBEDDING and entry.job_id:
-            progress = self._runtime.progress.entry(entry.job_id, entry.document_id)
-        return RagIndex(entry, model, progress)
-
-    def _require_model(self, model: str) -> None:
+    def require_model(self, model: str) -> None:
+        """Raise ConfigurationError where there is no such embedding model."""
         models = self._runtime.settings.configuration.models
         if model not in models:
             raise ConfigurationError(
@@ -332,9 +251,10 @@ class Knowledge:
 
     def _request_all(self, base: KnowledgeBase, removal_limit: float | None = None) -> None:
         for index in self._catalog.knowledge_bases.all_indexes(base.id):
-            self._request(index, removal_limit)
+            self.request(index, removal_limit)
 
-    def _request(self, index: KnowledgeIndex, removal_limit: float | None = None) -> Request:
+    def request(self, index: KnowledgeIndex, removal_limit: float | None = None) -> Request:
+        """Queue a job over an index, or join the one that waits."""
         return request_job(
             self._runtime,
             self._dispatcher,
@@ -354,9 +274,3 @@ def require_size(content: bytes) -> None:
         raise EmptyDocument
     if len(content) > MAX_DOCUMENT:
         raise TooLarge(f"The document has {len(content)} bytes; {MAX_DOCUMENT} is the most.")
-
-
-def _refusal(document: Document) -> Refusal | None:
-    if document.kind == DocumentKind.FOLDER:
-        return Refusal.FOLDER
-    return Refusal.TOO_SMALL if document.size_bytes < MIN_RAG_DOCUMENT else None

@@ -30,6 +30,7 @@ from celeriac.errors import (
 from celeriac.knowledge import MAX_DOCUMENT, Knowledge
 from celeriac.model import Entity, Splitting, TextField
 from celeriac.sources.registry import load_options
+from celeriac.voice import VoiceLibrary, new_document
 
 SPLITTING = Splitting(chunk_size=100)
 
@@ -42,6 +43,7 @@ class Library:
         self.world = world
         self.catalog = world.runtime.catalog
         self.knowledge = Knowledge(world.runtime, world.messages)
+        self.voice = VoiceLibrary(world.runtime, world.messages, TENANT)
         self.base = self.new_base()
         self.made: list[KnowledgeIndex] = []
 
@@ -61,9 +63,10 @@ class Library:
         return self.knowledge.upload(self.base, name, text.encode(), "text/plain")
 
     def voice_document(self, text: str, name: str = "note") -> Document:
-        base = self.knowledge.voice(TENANT)
-        new = NewDocument(DocumentKind.TEXT, name, media_type="text/plain", content=text.encode())
-        return self.catalog.documents.add(base.id, TENANT, new, unique=False, entries=False)
+        content = text.encode()
+        return self.voice.add(
+            new_document(DocumentKind.TEXT, name, content, media_type="text/plain")
+        )
 
     def entry(self, index: KnowledgeIndex, document: Document) -> Entry:
         entry = self.catalog.entries.find(index.id, document.id)
@@ -84,7 +87,7 @@ class Library:
 def library(world: World) -> Iterator[Library]:
     library = Library(world)
     yield library
-    bases = [library.base, library.knowledge.voice(TENANT)]
+    bases = [library.base, library.voice.base]
     for base in bases:
         for index in library.catalog.knowledge_bases.all_indexes(base.id):
             live = library.catalog.indexes.live(index.id)
@@ -259,17 +262,17 @@ def test_lists_go_forwards_and_backwards(library: Library) -> None:
 
 def test_a_rag_index_is_made_once_and_indexed(library: Library) -> None:
     document = library.voice_document(words(300))
-    assert library.knowledge.rag_index(TENANT, document.id, "stub", create=False) is None
-    made = library.knowledge.rag_index(TENANT, document.id, "stub", create=True)
-    assert made is not None
+    with pytest.raises(NotFound) as raised:
+        library.voice.rag_index(document.id, "stub", create=False)
+    assert raised.value.code == "rag_index_not_found"
+    made = library.voice.rag_index(document.id, "stub", create=True)
     assert (made.entry.state, made.progress) == (EntryState.QUEUED, 0.0)
     library.world.run()
-    again = library.knowledge.rag_index(TENANT, document.id, "stub", create=True)
-    assert again is not None
+    again = library.voice.rag_index(document.id, "stub", create=True)
     assert again.entry.id == made.entry.id
     assert (again.entry.state, again.progress) == (EntryState.INDEXED, 1.0)
-    assert library.knowledge.rag_usage(TENANT) == {"stub": document.size_bytes}
-    base = library.knowledge.voice(TENANT)
+    assert library.voice.usage() == {"stub": document.size_bytes}
+    base = library.voice.base
     [index] = library.catalog.knowledge_bases.all_indexes(base.id)
     library.assert_holds(index, {document.id: words(300)})
 
@@ -281,8 +284,7 @@ def test_identical_requests_at_once_make_one_entry(library: Library) -> None:
 
     def ask() -> None:
         barrier.wait()
-        found = library.knowledge.rag_index(TENANT, document.id, "stub", create=True)
-        assert found is not None
+        found = library.voice.rag_index(document.id, "stub", create=True)
         made.append(found.entry.id)
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
@@ -299,15 +301,12 @@ def test_small_documents_folders_and_quotas_are_refused(library: Library) -> Non
     settings = library.world.runtime.settings
     configuration = replace(settings.configuration, tenants={TENANT: tenant})
     library.world.runtime.settings = replace(settings, configuration=configuration)
-    base = library.knowledge.voice(TENANT)
-    folder = library.catalog.documents.add(
-        base.id, TENANT, NewDocument(DocumentKind.FOLDER, "f"), unique=False, entries=False
-    )
+    base = library.voice.base
+    folder = library.voice.add(new_document(DocumentKind.FOLDER, "f"))
     first, second = library.voice_document(words(400)), library.voice_document(words(400))
 
     def state(document: Document) -> tuple[EntryState, str]:
-        found = library.knowledge.rag_index(TENANT, document.id, "stub", create=True)
-        assert found is not None
+        found = library.voice.rag_index(document.id, "stub", create=True)
         return found.entry.state, found.entry.reason
 
     assert state(library.voice_document("short")) == (EntryState.REFUSED, Refusal.TOO_SMALL)
@@ -315,9 +314,8 @@ def test_small_documents_folders_and_quotas_are_refused(library: Library) -> Non
     assert state(first) == (EntryState.QUEUED, "")
     assert state(second) == (EntryState.REFUSED, Refusal.QUOTA)
     library.world.run()
-    found = library.knowledge.rag_index(TENANT, first.id, "stub", create=True)
-    assert found is not None
-    library.knowledge.delete_rag_index(base, first.id, found.entry.id)
+    found = library.voice.rag_index(first.id, "stub", create=True)
+    library.voice.delete_rag_index(first.id, found.entry.id)
     assert state(second) == (EntryState.QUEUED, "")
     library.world.run()
     [index] = library.catalog.knowledge_bases.all_indexes(base.id)
@@ -328,14 +326,13 @@ def test_progress_moves_while_a_large_document_is_embedded(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = library.voice_document(words(60_000))
-    library.knowledge.rag_index(TENANT, document.id, "stub", create=True)
+    library.voice.rag_index(document.id, "stub", create=True)
     seen: list[float] = []
     publish = library.world.runtime.progress.entries
 
     def watch(job_id: str, shares: dict[str, float]) -> None:
         publish(job_id, shares)
-        found = library.knowledge.rag_index(TENANT, document.id, "stub", create=False)
-        assert found is not None
+        found = library.voice.rag_index(document.id, "stub", create=False)
         assert found.entry.state == EntryState.EMBEDDING
         seen.append(found.progress)
 

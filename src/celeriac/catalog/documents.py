@@ -148,10 +148,21 @@ class Documents:
             return connection.execute(query).scalar_one_or_none()
 
     def list(
-        self, knowledge_base_id: str, window: Window, name: str | None = None
+        self,
+        knowledge_base_id: str,
+        window: Window,
+        *,
+        name: str | None = None,
+        prefix: str | None = None,
+        parent_id: str | None = None,
     ) -> tuple[list[Document], bool]:
-        """A part of the knowledge base's documents, and whether more follow."""
+        """A part of the knowledge base's documents, and whether more follow: of this name, of names
+        that begin so, in this folder."""
         where = _within(knowledge_base_id, name)
+        if prefix is not None:
+            where = and_(where, documents.c.name.startswith(prefix, autoescape=True))
+        if parent_id is not None:
+            where = and_(where, documents.c.parent_id == parent_id)
         with self._database.read() as connection:
             found = window_of(connection, documents, where, window)
         return [_document(row) for row in found.rows], found.has_more

@@ -1,0 +1,203 @@
+"""Bodies and queries of the batch contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flask_smorest.fields import Upload
+from marshmallow import Schema, ValidationError, fields, validates
+from marshmallow.validate import Length, OneOf, Range
+
+MODELS = ("e5_mistral_7b_instruct", "multilingual_e5_large_instruct", "gemini-embedding-001")
+STATUSES = (
+    *("created", "processing", "failed", "succeeded"),
+    *("rag_limit_exceeded", "document_too_small", "cannot_index_folder"),
+)
+MAX_ITEMS = 100
+MAX_ID = 256
+MAX_NAME = 512
+MAX_TEXT = 10 * 1024 * 1024
+MAX_URL = 2048
+
+
+class Item(Schema):
+    """A RAG index that is asked for."""
+
+    document_id = fields.String(required=True, validate=Length(max=MAX_ID))
+    create_if_missing = fields.Boolean(required=True, truthy={True}, falsy={False})
+    model = fields.String(required=True, validate=OneOf(MODELS))
+
+
+class BatchRequest(Schema):
+    """RAG indexes that are asked for."""
+
+    items = fields.List(fields.Nested(Item), required=True, validate=Length(1, MAX_ITEMS))
+
+    @validates("items")
+    def _check_items(self, items: Sequence[Mapping[str, Any]], **_: Any) -> None:
+        models: dict[str, str] = {}
+        for position, item in enumerate(items):
+            if models.setdefault(item["document_id"], item["model"]) != item["model"]:
+                raise ValidationError(
+                    {
+                        position: {
+                            "model": [
+                                "The answer has one item a document; ask for its other "
+                                "model in another request."
+                            ]
+                        }
+                    }
+                )
+
+
+class Usage(Schema):
+    """What an index uses."""
+
+    used_bytes = fields.Integer(required=True)
+
+
+class RagIndexView(Schema):
+    """A document's RAG index."""
+
+    id = fields.String(required=True)
+    model = fields.String(required=True, validate=OneOf(MODELS))
+    status = fields.String(required=True, validate=OneOf(STATUSES))
+    progress_percentage = fields.Float(required=True)
+    document_model_index_usage = fields.Nested(Usage, required=True)
+
+
+class RagIndexList(Schema):
+    """Every RAG index of a document."""
+
+    indexes = fields.List(fields.Nested(RagIndexView), required=True)
+
+
+class ModelQuery(Schema):
+    """An embedding model."""
+
+    model = fields.String(required=True, validate=OneOf(MODELS))
+
+
+class ModelUsage(Schema):
+    """What a model's indexes use."""
+
+    model = fields.String(required=True, validate=OneOf(MODELS))
+    used_bytes = fields.Integer(required=True)
+
+
+class Overview(Schema):
+    """What all RAG indexes of a tenant use."""
+
+    total_used_bytes = fields.Integer(required=True)
+    total_max_bytes = fields.Integer(required=True)
+    models = fields.List(fields.Nested(ModelUsage), required=True)
+
+
+class NewDocument(Schema):
+    """What every new document may say."""
+
+    name = fields.String(load_default=None, allow_none=True, validate=Length(1, MAX_NAME))
+    parent_folder_id = fields.String(
+        load_default=None, allow_none=True, validate=Length(max=MAX_ID)
+    )
+
+
+class NewText(NewDocument):
+    """A text."""
+
+    text = fields.String(required=True, validate=Length(1, MAX_TEXT))
+
+
+class NewUrl(NewDocument):
+    """A document at a URL."""
+
+    url = fields.String(required=True, validate=Length(1, MAX_URL))
+
+
+class NewFolder(NewDocument):
+    """A folder."""
+
+    name = fields.String(required=True, validate=Length(1, MAX_NAME))
+
+
+class FileForm(Schema):
+    """A file."""
+
+    file = Upload(required=True)
+
+
+class Rename(Schema):
+    """Another name."""
+
+    name = fields.String(required=True, validate=Length(1, MAX_NAME))
+
+
+class Added(Schema):
+    """A document that was added."""
+
+    id = fields.String(required=True)
+    name = fields.String(required=True)
+
+
+class DocumentMetadata(Schema):
+    """Times in Unix seconds, and size."""
+
+    created_at_unix_secs = fields.Integer(required=True)
+    last_updated_at_unix_secs = fields.Integer(required=True)
+    size_bytes = fields.Integer(required=True)
+
+
+class DocumentView(Schema):
+    """A document."""
+
+    id = fields.String(required=True)
+    name = fields.String(required=True)
+    type = fields.String(required=True, validate=OneOf(["text", "url", "file", "folder"]))
+    url = fields.String()
+    parent_folder_id = fields.String(allow_none=True)
+    metadata = fields.Nested(DocumentMetadata, required=True)
+
+
+class DocumentList(Schema):
+    """A part of the documents."""
+
+    documents = fields.List(fields.Nested(DocumentView), required=True)
+    next_cursor = fields.String(allow_none=True, required=True)
+    has_more = fields.Boolean(required=True)
+
+
+class ListQuery(Schema):
+    """Which part of the documents."""
+
+    page_size = fields.Integer(load_default=30, validate=Range(1, 100))
+    cursor = fields.String(load_default=None, validate=Length(max=MAX_ID))
+    search = fields.String(
+        load_default=None,
+        validate=Length(1, MAX_NAME),
+        metadata={"description": "What the name begins with."},
+    )
+    parent_folder_id = fields.String(load_default=None, validate=Length(max=MAX_ID))
+
+
+class ChunkView(Schema):
+    """A chunk as it is indexed."""
+
+    id = fields.String(required=True)
+    chunk = fields.Integer(required=True)
+    content = fields.String(required=True)
+
+
+class ChunkList(Schema):
+    """A part of a document's chunks."""
+
+    chunks = fields.List(fields.Nested(ChunkView), required=True)
+    next_cursor = fields.String(allow_none=True, required=True)
+    has_more = fields.Boolean(required=True)
+
+
+class ChunkQuery(ModelQuery):
+    """Which chunks, of which model's index."""
+
+    page_size = fields.Integer(load_default=100, validate=Range(1, 1000))
+    cursor = fields.Integer(load_default=0, validate=Range(0, 10**9))
