@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from flask_smorest.fields import Upload
-from marshmallow import Schema, ValidationError, fields, validates
+from marshmallow import Schema, ValidationError, fields, validates_schema
 from marshmallow.validate import Length, OneOf, Range
 
 MODELS = ("e5_mistral_7b_instruct", "multilingual_e5_large_instruct", "gemini-embedding-001")
@@ -34,21 +34,13 @@ class BatchRequest(Schema):
 
     items = fields.List(fields.Nested(Item), required=True, validate=Length(1, MAX_ITEMS))
 
-    @validates("items")
-    def _check_items(self, items: Sequence[Mapping[str, Any]], **_: Any) -> None:
+    @validates_schema
+    def _check_models(self, data: Mapping[str, Any], **_: Any) -> None:
         models: dict[str, str] = {}
-        for position, item in enumerate(items):
+        for position, item in enumerate(data["items"]):
             if models.setdefault(item["document_id"], item["model"]) != item["model"]:
-                raise ValidationError(
-                    {
-                        position: {
-                            "model": [
-                                "The answer has one item a document; ask for its other "
-                                "model in another request."
-                            ]
-                        }
-                    }
-                )
+                message = "The answer has one item a document; ask for another model on its own."
+                raise ValidationError({"items": {position: {"model": [message]}}})
 
 
 class Usage(Schema):

@@ -37,6 +37,8 @@ class GeminiServer:
     """Method and body of each request that came."""
     targets: list[str] = field(default_factory=list)
     """Request targets, with the query string."""
+    permits: threading.Semaphore | None = None
+    """Where given: one is taken for each embedding request, which waits for it."""
 
     def texts(self, method: str) -> list[list[str]]:
         """The texts of each request of a method."""
@@ -58,6 +60,8 @@ class GeminiServer:
                 words = sum(len(part["text"].split()) for part in content["parts"])
                 return Answer(200, {"totalTokens": words})
             case "batchEmbedContents":
+                if self.permits is not None:
+                    assert self.permits.acquire(timeout=120)
                 return self._embed(body["requests"])
             case _:
                 return error(404, f"method {method} not found")
