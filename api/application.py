@@ -12,9 +12,11 @@ from api import (
     errors,
     health,
     jobs,
+    metadata,
     oauth,
     openapi,
     reindex,
+    reindex_jobs,
     search,
 )
 from api.bodies import BoundedJson
@@ -39,7 +41,8 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     for module in (health, oauth, reindex, search, jobs):
         app.register_blueprint(module.blueprint)
     described = openapi.register(app)
-    for blueprint in (*control.BLUEPRINTS, *batch.BLUEPRINTS):
+    ours = (metadata.blueprint, reindex_jobs.blueprint)
+    for blueprint in (*ours, *control.BLUEPRINTS, *batch.BLUEPRINTS):
         described.register_blueprint(blueprint)
     authorization.check_declared(app)
     return app

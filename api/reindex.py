@@ -6,11 +6,15 @@ from flask import Blueprint, Response, url_for
 
 from api.authorization import requires
 from api.services import services
+from celeriac.catalog.jobs import Request
+from celeriac.configuration import EntityType
 from celeriac.errors import ConfigurationError, NotFound
 from celeriac.jobs import request_job
 from celeriac.security.principal import Scope
 
-blueprint = Blueprint("reindex", __name__, url_prefix="/ai-rag-indexer/<tenant>/<entity_type>")
+PREFIX = "/ai-rag-indexer/<tenant>/<entity_type>"
+
+blueprint = Blueprint("reindex", __name__, url_prefix=PREFIX)
 
 
 @blueprint.post("/reindex")
@@ -23,16 +27,31 @@ def reindex(tenant: str, entity_type: str) -> Response:
 
 def schedule(tenant: str, entity_type: str, *, removal_limit: float | None = None) -> str:
     """The id of the job that a request was given or joined to."""
+    return request_reindex(tenant, entity_type, removal_limit=removal_limit).job.id
+
+
+def request_reindex(
+    tenant: str, entity_type: str, *, removal_limit: float | None = None
+) -> Request:
+    """Queue a reindex, or join the one that waits."""
+    declared(tenant, entity_type)
     services().store_check.require()
+    return request_job(
+        services().runtime,
+        services().dispatcher,
+        tenant,
+        entity_type,
+        removal_limit=removal_limit,
+    )
+
+
+def declared(tenant: str, entity_type: str) -> EntityType:
+    """What is declared under these names.
+
+    Raises:
+        ConfigurationError: nothing is. The contract knows no 404: it is a bad request.
+    """
     try:
-        request = request_job(
-            services().runtime,
-            services().dispatcher,
-            tenant,
-            entity_type,
-            removal_limit=removal_limit,
-        )
+        return services().runtime.entity_type(tenant, entity_type)
     except NotFound as error:
-        # The contract knows no 404: an unknown tenant or type is a bad request.
         raise ConfigurationError(str(error)) from error
-    return request.job.id

@@ -9,12 +9,22 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    delete,
+    exists,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.lists import Window, count_of, window_of
-from celeriac.catalog.tables import job_errors, jobs
+from celeriac.catalog.tables import job_errors, jobs, pages
 from celeriac.model import COUNTERS, Counters, EntityFailure
 
 
@@ -143,6 +153,40 @@ class Jobs:
         with self._database.read() as connection:
             found = window_of(connection, jobs, jobs.c.index_id == index_id, window)
         return [_job(row) for row in found.rows], found.has_more
+
+    def search(
+        self,
+        tenant: str,
+        *,
+        entity_type: str | None = None,
+        states: Sequence[JobState] = (),
+        listed: bool | None = None,
+        job_id: str | None = None,
+        order: str = "created_at",
+        descending: bool = True,
+        offset: int = 0,
+        limit: int = 60,
+    ) -> tuple[builtins.list[Job], int]:
+        """Reindexes of the tenant's entity types that are so, and how many there are in all; with
+        `listed`, those whose source is listed to its end, or is not."""
+        where = [jobs.c.tenant == tenant, jobs.c.entity_type.not_like("kb:%")]
+        if entity_type is not None:
+            where.append(jobs.c.entity_type == entity_type)
+        if states:
+            where.append(jobs.c.state.in_(states))
+        if job_id is not None:
+            where.append(jobs.c.id == job_id)
+        if listed is not None:
+            to_the_end = exists().where(
+                pages.c.job_id == jobs.c.id, pages.c.is_last, pages.c.round == jobs.c.rounds
+            )
+            where.append(to_the_end if listed else ~to_the_end)
+        columns = (jobs.c[order], jobs.c.id)
+        query = select(jobs).where(*where).offset(offset).limit(limit)
+        query = query.order_by(*(one.desc() if descending else one.asc() for one in columns))
+        with self._database.read() as connection:
+            found = [_job(row) for row in connection.execute(query).mappings()]
+            return found, count_of(connection, jobs, and_(*where))
 
     def count(self, index_id: str) -> int:
         """How many jobs the index ever had."""

@@ -245,6 +245,12 @@ class Pages:
         with self._database.read() as connection:
             return bool(connection.execute(select(and_(last_page, ~open_page))).scalar_one())
 
+    def all_listed(self, job_id: str) -> bool:
+        """Whether the source was listed to its end."""
+        query = select(exists().where(_listed_to_the_end(job_id)))
+        with self._database.read() as connection:
+            return bool(connection.execute(query).scalar_one())
+
     def begin_second_round(self, job_id: str) -> int | None:
         """Add the first page of a second listing and return its number; None if there was one."""
         once = and_(jobs.c.id == job_id, jobs.c.rounds == 1)
@@ -378,6 +384,11 @@ def _replace_listing(connection: Connection, claim: Claim, listed: Sequence[List
     ]
     if rows:
         connection.execute(listings.insert(), rows)
+
+
+def _listed_to_the_end(job_id: str) -> ColumnElement[bool]:
+    rounds = select(jobs.c.rounds).where(jobs.c.id == job_id).scalar_subquery()
+    return and_(pages.c.job_id == job_id, pages.c.is_last, pages.c.round == rounds)
 
 
 def _held(claim: Claim) -> ColumnElement[bool]:
