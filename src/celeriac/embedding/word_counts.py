@@ -1,4 +1,4 @@
-"""Exact token counts of BERT's tokenizer, word by word, from a cache.
+"""Counts the tokens of BERT's tokenizer, word by word, from a cache.
 
 BERT's normalizer and pre-tokenizer never look across a space, and WordPiece works within a word
 (Devlin et al., 2018; `tokenizers`' BertNormalizer, BertPreTokenizer, WordPiece). So a text's count
@@ -21,9 +21,11 @@ MOST_WORDS = 200_000
 LONGEST_WORD = 64
 """Characters of the longest word that is remembered."""
 
-# Those that the normalizer turns into a space before anything else; it drops or maps others, so no
-# cut is made at them.
-_SPACES = re.compile(r"[ \t\r\n]+")
+SPACES = " \t\r\n"
+"""Those that the normalizer turns into a space before anything else; it drops or maps others, so no
+cut is made at them."""
+
+_SPACES = re.compile(f"[{SPACES}]+")
 
 
 class WordCounts:
@@ -40,11 +42,15 @@ class WordCounts:
         Raises:
             TypeError: a text is not valid Unicode.
         """
+        return [self._special + count for count in self.count_content(texts)]
+
+    def count_content(self, texts: Sequence[str]) -> list[int]:
+        """The length of each text in tokens, without those that the tokenizer puts around it."""
         words = [_SPACES.split(text) for text in texts]
         counts = self._counts_of({word for of_text in words for word in of_text})
-        return [self._special + sum(map(counts.__getitem__, of_text)) for of_text in words]
+        return [sum(map(counts.__getitem__, of_text)) for of_text in words]
 
-    def _counts_of(self, words: Iterable[str]) -> dict[str, int]:
+    def _counts_of(self, words: set[str]) -> dict[str, int]:
         """The count of at least these words; the dictionary may be shared between threads."""
         known = self._counts
         new = [word for word in words if word not in known]
@@ -52,12 +58,15 @@ class WordCounts:
             return known
         encodings = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
         found = {word: len(encoding) for word, encoding in zip(new, encodings, strict=True)}
-        if len(known) + len(found) > MOST_WORDS:
+        self._remember(found)
+        return {word: known[word] for word in words if word not in found} | found
+
+    def _remember(self, found: dict[str, int]) -> None:
+        if len(self._counts) + len(found) > MOST_WORDS:
             self._counts = {}
         self._counts.update(
             (word, count) for word, count in found.items() if len(word) <= LONGEST_WORD
         )
-        return {**known, **found}
 
 
 def is_additive(tokenizer: Tokenizer) -> bool:
