@@ -36,10 +36,10 @@ _ORDINAL = rf"(?m:^){_BLANK}*\d{{1,3}}"
 
 
 class _Rank(NamedTuple):
-    """Boundaries of one kind."""
+    """Boundaries of one kind. Of a character that is repeated, only the first begins one."""
 
     opening: re.Pattern[str] | regex.Pattern[str]
-    """A character with which one may begin, found in a fraction of the time; of a run, the first."""
+    """A character with which one may begin, found in a fraction of the time."""
     boundary: regex.Pattern[str]
 
 

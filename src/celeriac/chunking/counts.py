@@ -62,10 +62,10 @@ class _ByRuns:
     def __init__(
         self, runs: RunCounts, overhead: int, texts: Sequence[MeasuredText], encoding: str
     ) -> None:
-        tokens = np.concatenate([one.ids for one in texts])
+        tokens = np.frombuffer(b"".join(one.ids for one in texts), dtype=np.uint32)
         lengths = [one.tokens for one in texts]
-        found = runs.runs(tokens, np.cumsum(lengths) - lengths)
-        begun = np.cumsum(token_characters(encoding).begun[tokens])
+        found = runs.runs(tokens, np.cumsum([0, *lengths[:-1]]))
+        begun = np.cumsum(token_characters(encoding).begun[tokens], dtype=np.int64)
         self._count_texts = runs.count_texts
         self._overhead = overhead
         self._texts = texts
@@ -85,7 +85,7 @@ class _ByRuns:
         tails = np.where(within, ends, self._begins[last])
         self._add(counts, spans, starts - offsets, heads - offsets)
         self._add(counts, spans, tails - offsets, ends - offsets)
-        return counts.tolist()
+        return [int(count) for count in counts]
 
     def _add(
         self,

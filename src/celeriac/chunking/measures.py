@@ -50,7 +50,6 @@ class MeasuredText:
             text.encode()  # tiktoken would replace a lone surrogate, and shift what follows
         self.text = text
         self.ids = _encode(text, encoding_name, segment)
-        """Shape (tokens,)."""
         self.tokens = len(self.ids)
         self._encoding = encoding_name
 
@@ -60,17 +59,17 @@ class MeasuredText:
 
     def floor(self, token: int) -> int:
         """The character in which this token begins; the text's end for those beyond the last."""
-        return self._boundaries[0][max(token, 0)] if token < self.tokens else len(self.text)
+        return self._boundaries[0][min(max(token, 0), self.tokens)]
 
     def ceil(self, token: int) -> int:
         """The first character that begins where this token does, or after."""
-        return self._boundaries[1][max(token, 0)] if token < self.tokens else len(self.text)
+        return self._boundaries[1][min(max(token, 0), self.tokens)]
 
     def token_at(self, place: int) -> int:
         """The token that holds the first byte of the character at `place`."""
         if place <= 0:
             return 0
-        return bisect_right(self._boundaries[1], place) - 1
+        return bisect_right(self._boundaries[1], place, hi=self.tokens) - 1
 
     def tokens_before(self, place: int) -> int:
         """How many tokens begin before the character at `place`."""
@@ -84,22 +83,23 @@ class MeasuredText:
 
     @functools.cached_property
     def _boundaries(self) -> tuple[Sequence[int], Sequence[int]]:
-        """Where each token begins, rounded down and up to characters; made when first needed."""
+        """Where each token begins, and the text ends, rounded down and up to characters."""
         characters = token_characters(self._encoding)
-        begun = characters.begun[self.ids]
-        ceils = np.cumsum(begun) - begun
-        within = characters.within[self.ids]
+        tokens = np.frombuffer(self.ids, dtype=np.uint32)
+        ceils = np.zeros(self.tokens + 1, dtype=np.int64)
+        np.cumsum(characters.begun[tokens], out=ceils[1:])
         packed = array("q", ceils.tobytes())
-        if not within.any():
+        if self.text.isascii():
             return packed, packed
-        return array("q", (ceils - within).tobytes()), packed
+        ceils[:-1] -= characters.within[tokens]
+        return array("q", ceils.tobytes()), packed
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCharacters:
     """What the tokens of an encoding hold of characters, by token; shape (tokens,) each."""
 
-    begun: NDArray[np.int64]
+    begun: NDArray[np.unsignedinteger]
     """How many characters begin in it."""
     within: NDArray[np.bool_]
     """Whether it begins within one."""
@@ -111,10 +111,10 @@ def token_characters(encoding_name: str) -> TokenCharacters:
     tokens = token_bytes(encoding_name)
     utf8 = np.frombuffer(b"".join(tokens), dtype=np.uint8)
     begins = (utf8 & _CONTINUATION_MASK) != _CONTINUATION
-    begun = np.concatenate([[0], np.cumsum(begins)])
     ends = np.cumsum([len(token) for token in tokens])
+    begun = np.diff(np.concatenate([[0], np.cumsum(begins)])[ends], prepend=0)
     return TokenCharacters(
-        begun=np.diff(begun[ends], prepend=0),
+        begun=begun.astype(np.min_scalar_type(begun.max())),
         within=np.array([_continues(token) for token in tokens]),
     )
 
@@ -123,13 +123,13 @@ def _continues(token: bytes) -> bool:
     return bool(token) and token[0] & _CONTINUATION_MASK == _CONTINUATION
 
 
-def _encode(text: str, encoding_name: str, segment: int) -> NDArray[np.uint32]:
+def _encode(text: str, encoding_name: str, segment: int) -> array[int]:
+    """The tokens of a text, as `numpy.uint32`."""
     encode = encoding(encoding_name).encode_ordinary
-    if len(text) <= segment:
-        return np.array(encode(text), dtype=np.uint32)
-    return np.concatenate(
-        [np.array(encode(text[a:b]), dtype=np.uint32) for a, b in _segments(text, segment)]
-    )
+    ids = array("I")
+    for start, end in _segments(text, segment):
+        ids.fromlist(encode(text[start:end]))
+    return ids
 
 
 def _segments(text: str, size: int) -> Iterator[tuple[int, int]]:

@@ -11,23 +11,21 @@ both, and says at which characters it divides.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from celeriac.embedding.count_cache import CountCache
 from celeriac.embedding.word_counts import SPACES, WordCounts, is_additive
 from celeriac.encodings import token_bytes
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-MOST_RUNS = 200_000
-"""Runs of several tokens remembered; then the cache begins anew."""
-LONGEST_RUN = 32
-"""Tokens of the longest run that is remembered."""
+LONGEST_RUN = 128
+"""Bytes of the longest run that is remembered: 32 tokens."""
 
 TokenIds = NDArray[np.uint32]
 
@@ -59,8 +57,8 @@ class RunCounts:
         self.count_texts = words.count_content
         """Counts what is cut off a run."""
         self._joins_left, self._joins_right = _joining(self._tokens, tokenizer)
-        self._of_token = np.full(len(self._tokens), _UNKNOWN, dtype=np.int64)
-        self._of_run: dict[bytes, int] = {}
+        self._of_token = np.full(len(self._tokens), _UNKNOWN, dtype=np.int32)
+        self._of_run = CountCache(self._count_new, LONGEST_RUN)
 
     def can_count(self, text: str) -> bool:
         """Whether it holds none of the tokenizer's own tokens, `[MASK]` say, which span runs."""
@@ -74,53 +72,40 @@ class RunCounts:
             texts: the token in which each text begins; shape (texts,).
         """
         begins = self._begins(tokens, texts)
-        counts = self._of_token[tokens[begins[:-1]]]
+        counts = self._of_token.take(tokens[begins[:-1]])
         several = np.flatnonzero(np.diff(begins) > 1)
-        counts[several] = 0
+        counts[several] = self._count_runs(tokens, begins[several], begins[several + 1])
         unknown = np.flatnonzero(counts == _UNKNOWN)
         if len(unknown):
             counts[unknown] = self._count_tokens(tokens[begins[unknown]])
-        counts[several] = self._count_runs(tokens, begins[several], begins[several + 1])
         return Runs(begins, np.concatenate([[0], np.cumsum(counts)]))
 
     def _begins(self, tokens: TokenIds, texts: NDArray[np.int64]) -> NDArray[np.int64]:
         divided = np.ones(len(tokens) + 1, dtype=np.bool_)
-        divided[1:-1] = ~(self._joins_right[tokens[:-1]] & self._joins_left[tokens[1:]])
+        joined = self._joins_right.take(tokens[:-1]) & self._joins_left.take(tokens[1:])
+        np.logical_not(joined, out=divided[1:-1])
         divided[texts] = True
         return np.flatnonzero(divided)
 
-    def _count_tokens(self, tokens: TokenIds) -> NDArray[np.int64]:
+    def _count_tokens(self, tokens: TokenIds) -> NDArray[np.int32]:
         new = np.unique(tokens)
-        self._of_token[new] = self._count([[token] for token in new])
-        return self._of_token[tokens]
+        self._of_token[new] = self._count_new([token.tobytes() for token in new])
+        return self._of_token.take(tokens)
 
     def _count_runs(
         self, tokens: TokenIds, begins: NDArray[np.int64], ends: NDArray[np.int64]
     ) -> list[int]:
         raw, size = tokens.tobytes(), tokens.itemsize
         places = zip((begins * size).tolist(), (ends * size).tolist(), strict=True)
-        runs = [raw[begin:end] for begin, end in places]
-        counts = list(map(self._of_run.get, runs))
-        if None in counts:
-            found = self._count_new({run for run, count in zip(runs, counts) if count is None})
-            counts = [found[run] if n is None else n for run, n in zip(runs, counts)]
-        return counts
+        return self._of_run.counts([raw[begin:end] for begin, end in places])
 
-    def _count_new(self, runs: set[bytes]) -> dict[bytes, int]:
-        new = list(runs)
-        counts = self._count(np.frombuffer(run, dtype=np.uint32) for run in new)
-        found = dict(zip(new, counts, strict=True))
-        if len(self._of_run) + len(found) > MOST_RUNS:
-            self._of_run = {}
-        longest = LONGEST_RUN * np.dtype(np.uint32).itemsize
-        self._of_run.update((run, n) for run, n in found.items() if len(run) <= longest)
-        return found
+    def _count_new(self, runs: list[bytes]) -> list[int]:
+        """Count as texts: a run is valid UTF-8, for it begins and ends between characters."""
+        return self.count_texts([self._text_of(run) for run in runs])
 
-    def _count(self, runs: Iterable[Iterable[int]]) -> list[int]:
-        """Counts from the model's tokenizer; a run is valid UTF-8, for none begins in a character.
-        """
-        texts = [b"".join(self._tokens[token] for token in run).decode() for run in runs]
-        return self.count_texts(texts)
+    def _text_of(self, run: bytes) -> str:
+        tokens = np.frombuffer(run, dtype=np.uint32).tolist()
+        return b"".join([self._tokens[token] for token in tokens]).decode()
 
 
 def adds_up(tokenizer: Tokenizer, prefix: str) -> bool:

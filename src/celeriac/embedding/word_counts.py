@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
+
+from celeriac.embedding.count_cache import CountCache
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-MOST_WORDS = 200_000
-"""Words remembered; then the cache begins anew."""
 LONGEST_WORD = 64
 """Characters of the longest word that is remembered."""
 
@@ -34,7 +35,7 @@ class WordCounts:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._special = len(tokenizer.encode("").ids)
-        self._counts: dict[str, int] = {}
+        self._words = CountCache(self._count_words, LONGEST_WORD)
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """The length of each text in tokens, special tokens included.
@@ -47,26 +48,12 @@ class WordCounts:
     def count_content(self, texts: Sequence[str]) -> list[int]:
         """The length of each text in tokens, without those that the tokenizer puts around it."""
         words = [_SPACES.split(text) for text in texts]
-        counts = self._counts_of({word for of_text in words for word in of_text})
-        return [sum(map(counts.__getitem__, of_text)) for of_text in words]
+        counts = iter(self._words.counts(list(chain.from_iterable(words))))
+        return [sum(islice(counts, len(of_text))) for of_text in words]
 
-    def _counts_of(self, words: set[str]) -> dict[str, int]:
-        """The count of at least these words; the dictionary may be shared between threads."""
-        known = self._counts
-        new = [word for word in words if word not in known]
-        if not new:
-            return known
-        encodings = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
-        found = {word: len(encoding) for word, encoding in zip(new, encodings, strict=True)}
-        self._remember(found)
-        return {word: known[word] for word in words if word not in found} | found
-
-    def _remember(self, found: dict[str, int]) -> None:
-        if len(self._counts) + len(found) > MOST_WORDS:
-            self._counts = {}
-        self._counts.update(
-            (word, count) for word, count in found.items() if len(word) <= LONGEST_WORD
-        )
+    def _count_words(self, words: list[str]) -> list[int]:
+        encodings = self._tokenizer.encode_batch_fast(words, add_special_tokens=False)
+        return [len(encoding) for encoding in encodings]
 
 
 def is_additive(tokenizer: Tokenizer) -> bool:
