@@ -104,8 +104,7 @@ class RunCounts:
         return self.count_texts([self._text_of(run) for run in runs])
 
     def _text_of(self, run: bytes) -> str:
-        tokens = np.frombuffer(run, dtype=np.uint32).tolist()
-        return b"".join([self._tokens[token] for token in tokens]).decode()
+        return b"".join([self._tokens[token] for token in memoryview(run).cast("I")]).decode()
 
 
 def adds_up(tokenizer: Tokenizer, prefix: str) -> bool:

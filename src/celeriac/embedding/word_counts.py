@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from celeriac.embedding.count_cache import CountCache
 
 if TYPE_CHECKING:
@@ -36,6 +38,11 @@ class WordCounts:
         self._tokenizer = tokenizer
         self._special = len(tokenizer.encode("").ids)
         self._words = CountCache(self._count_words, LONGEST_WORD)
+        self._lowers = tokenizer.normalizer.normalize_str("A") == "a"
+        self._simple = not any(
+            token.normalized or token.content.isalnum()
+            for token in tokenizer.get_added_tokens_decoder().values()
+        )
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """The length of each text in tokens, special tokens included.
@@ -52,8 +59,26 @@ class WordCounts:
         return [sum(islice(counts, len(of_text))) for of_text in words]
 
     def _count_words(self, words: list[str]) -> list[int]:
-        encodings = self._tokenizer.encode_batch_fast(words, add_special_tokens=False)
-        return [len(encoding) for encoding in encodings]
+        """Count words that were not met before; most are plain."""
+        others = [word for word in words if not self._is_plain(word)]
+        counts = iter(self._count_others(others))
+        return [self._count_plain(word) if self._is_plain(word) else next(counts) for word in words]
+
+    def _is_plain(self, word: str) -> bool:
+        """Whether nothing but the case is to be normalized, and the tokenizer divides nothing."""
+        return self._simple and word.isascii() and word.isalnum()
+
+    def _count_plain(self, word: str) -> int:
+        return len(self._tokenizer.model.tokenize(word.lower() if self._lowers else word))
+
+    def _count_others(self, words: list[str]) -> list[int]:
+        """Count them as one text, in which each token tells where it stands: twice as fast."""
+        tokens = self._tokenizer.encode(" ".join(words), add_special_tokens=False)
+        begins = np.cumsum([0, *(len(word) + 1 for word in words[:-1])])
+        places = np.array([begin for begin, _ in tokens.offsets], dtype=np.int64)
+        of_token = np.searchsorted(begins, places, side="right") - 1
+        counts: list[int] = np.bincount(of_token, minlength=len(words)).tolist()
+        return counts
 
 
 def is_additive(tokenizer: Tokenizer) -> bool:
