@@ -19,9 +19,7 @@ from typing import TYPE_CHECKING
 from celeriac.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    import numpy as np
     import tiktoken
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +79,17 @@ def encoding(name: str) -> tiktoken.Encoding:
 
 
 @functools.cache
-def token_lengths(name: str) -> NDArray[np.int64]:
-    """Bytes of each token of the encoding, by token; 0 where a number is no token."""
-    import numpy as np
-
+def token_bytes(name: str) -> tuple[bytes, ...]:
+    """The bytes of each token of the encoding, by token; empty where a number is no token."""
     tokens = encoding(name)
-    lengths = np.zeros(tokens.n_vocab, dtype=np.int64)
-    for token in range(tokens.n_vocab):
-        try:
-            lengths[token] = len(tokens.decode_single_token_bytes(token))
-        except KeyError:
-            continue
-    return lengths
+    return tuple(_bytes_of(token, tokens) for token in range(tokens.n_vocab))
+
+
+def _bytes_of(token: int, tokens: tiktoken.Encoding) -> bytes:
+    try:
+        return tokens.decode_single_token_bytes(token)
+    except KeyError:
+        return b""
 
 
 def _load(name: str) -> tiktoken.Encoding:

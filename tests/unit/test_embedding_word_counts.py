@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 
-from celeriac.embedding import word_counts
+from celeriac.embedding import count_cache
 from celeriac.embedding.word_counts import WordCounts, is_additive
 
 
@@ -47,12 +47,12 @@ def test_on_real_text_too(cacm: Cacm) -> None:
 
 
 def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(word_counts, "MOST_WORDS", 10)
+    monkeypatch.setattr(count_cache, "MOST", 10)
     counts = WordCounts(TOKENIZER)
     for first in range(0, 100, 7):
         texts = [" ".join(f"w{number}" for number in range(first, first + 7)), "x" * 200]
         assert counts.count(texts) == [len(TOKENIZER.encode(text).ids) for text in texts]
-        assert len(counts._counts) <= 10
+        assert len(counts._words) <= 10
 
 
 def test_tokenizers_that_look_across_spaces_are_not_counted_by_words() -> None:

@@ -13,7 +13,7 @@ import pytest
 import regex
 from tiktoken_ext import openai_public
 
-from celeriac.encodings import encoding, token_lengths
+from celeriac.encodings import encoding, token_bytes
 from celeriac.errors import ConfigurationError
 
 BUNDLED = ["cl100k_base", "o200k_base"]
@@ -99,15 +99,15 @@ def test_encoding_is_loaded_once_by_many_threads() -> None:
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_token_lengths_are_those_of_the_tokens_bytes(name: str) -> None:
-    lengths = token_lengths(name)
+def test_the_bytes_of_its_tokens_make_the_text(name: str) -> None:
     text = "naïve 寿司 👩‍🚀 \r\n\x00 ends"
-    tokens = encoding(name).encode_ordinary(text)
+    tokens = encoding(name)
 
-    assert lengths[tokens].sum() == len(text.encode())
-    assert [len(encoding(name).decode_single_token_bytes(t)) for t in tokens] == list(
-        lengths[tokens]
-    )
+    ours = token_bytes(name)
+
+    assert b"".join(ours[token] for token in tokens.encode_ordinary(text)) == text.encode()
+    assert len(ours) == tokens.n_vocab
+    assert set(filter(None, ours)) >= set(tokens.token_byte_values())
 
 
 def test_nothing_is_loaded_at_import() -> None:

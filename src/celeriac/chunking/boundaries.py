@@ -12,6 +12,9 @@ ordinal at the beginning of a line, or one of a few abbreviations.
 
 from __future__ import annotations
 
+import re
+from typing import NamedTuple
+
 import regex
 
 from celeriac.chunking.graphemes import Graphemes
@@ -26,20 +29,39 @@ _NEWLINE = r"(?>\r\n|[\n\r\v\f\x85\u2028])"
 _BLANK = r"[^\S\n\r\v\f\x85\u2028\u2029]"
 _SPACE = r"[[\s\u200B]--[\u00A0\u2007\u202F]]"
 _PAUSE = r"[、，；：､]"
+_STOP = r"[[\p{Sentence_Terminal}｡]--[.!?]]"
 _CLOSING = r"""["'\p{Pe}\p{Pf}]*+"""
 _ABBREVIATION = r"\b(?:\p{Lu}|Mr|Mrs|Ms|Dr|Prof|St|vs|cf|al|Figs?|Eqs?|Nos?|Vol|pp|e\.g|i\.e)"
 _ORDINAL = rf"(?m:^){_BLANK}*\d{{1,3}}"
 
-_PARAGRAPH = rf"(?P<space>{_NEWLINE}(?:{_BLANK}*+{_NEWLINE})++|\u2029\s*+)"
-_SENTENCE = (
-    rf"[[\p{{Sentence_Terminal}}｡]--[.!?]]++{_CLOSING}(?P<space>\s*+)"
-    rf"|(?<![!?])[!?]++{_CLOSING}(?P<space>\s++)"
-    rf"|(?<![.…]|{_ABBREVIATION}|{_ORDINAL})[.…]++{_CLOSING}(?P<space>\s++)(?!\p{{Ll}})"
-)
-_LINE = rf"(?P<space>{_NEWLINE}++)"
 
-_RANKS = tuple(regex.compile(rank, regex.V1) for rank in (_PARAGRAPH, _SENTENCE, _LINE))
-_SENTENCES = regex.compile(rf"{_PARAGRAPH}|{_SENTENCE}", regex.V1)
+class _Rank(NamedTuple):
+    """Boundaries of one kind. Of a character that is repeated, only the first begins one."""
+
+    opening: re.Pattern[str] | regex.Pattern[str]
+    """A character with which one may begin, found in a fraction of the time."""
+    boundary: regex.Pattern[str]
+
+
+_RANKS = _PARAGRAPHS, _SENTENCES, _LINES = (
+    _Rank(
+        re.compile(r"[\n\r\v\f\x85\u2028\u2029](?:(?=\s)|(?<=\u2029))"),
+        regex.compile(rf"(?P<space>{_NEWLINE}(?:{_BLANK}*+{_NEWLINE})++|\u2029\s*+)", regex.V1),
+    ),
+    _Rank(
+        regex.compile(rf"([{_STOP}[.…!?]])(?<!\1\1)", regex.V1),
+        regex.compile(
+            rf"{_STOP}++{_CLOSING}(?P<space>\s*+)"
+            rf"|(?<![!?])[!?]++{_CLOSING}(?P<space>\s++)"
+            rf"|(?<![.…]|{_ABBREVIATION}|{_ORDINAL})[.…]++{_CLOSING}(?P<space>\s++)(?!\p{{Ll}})",
+            regex.V1,
+        ),
+    ),
+    _Rank(
+        re.compile(r"[\n\r\v\f\x85\u2028]"),
+        regex.compile(rf"(?P<space>{_NEWLINE}++)", regex.V1),
+    ),
+)
 _WORDS = regex.compile(rf"{_SPACE}++|{_PAUSE}++{_SPACE}*+", regex.V1)
 _LAST_WORD = regex.compile(rf"(?r){_SPACE}|{_PAUSE}", regex.V1)
 _BETWEEN_WORDS = regex.compile(rf"(?<={_SPACE}|{_PAUSE})|(?={_SPACE})", regex.V1)
@@ -73,27 +95,42 @@ class Boundaries:
 
     def first(self, least: int, limit: int) -> int | None:
         """The beginning in `[least, limit)` of the first sentence, or else word."""
-        for kind in (_SENTENCES, _WORDS):
-            for boundary in kind.finditer(self._text, max(least - MARGIN, 0), limit):
-                cut = self._within(boundary.end(), least, limit - 1)
+        units = [self._first(rank, least, limit) for rank in (_PARAGRAPHS, _SENTENCES)]
+        begun = [unit for unit in units if unit is not None]
+        return min(begun) if begun else self._first_word(least, limit)
+
+    def _first(self, rank: _Rank, least: int, limit: int) -> int | None:
+        place = max(least - MARGIN, 0)
+        while opening := rank.opening.search(self._text, place, limit):
+            boundary = rank.boundary.match(self._text, opening.start(), limit)
+            cut = self._within(boundary.end(), least, limit - 1) if boundary else None
+            if cut is not None:
+                return cut
+            place = boundary.end() if boundary else opening.end()
+        return None
+
+    def _first_word(self, least: int, limit: int) -> int | None:
+        for boundary in _WORDS.finditer(self._text, max(least - 1, 0), limit):
+            cut = self._within(boundary.end(), least, limit - 1)
+            if cut is not None:
+                return cut
+        return None
+
+    def _last(self, rank: _Rank, least: int, limit: int) -> int | None:
+        near = max(least, limit - NEAR)
+        for begin, end in ((near, limit + 1), (max(least - MARGIN, 0), near)):
+            openings = rank.opening.finditer(self._text, begin, end)
+            for place in reversed([opening.start() for opening in openings]):
+                cut = self._cut_at(rank, place, least, limit)
                 if cut is not None:
                     return cut
         return None
 
-    def _last(self, rank: regex.Pattern[str], least: int, limit: int) -> int | None:
-        near = max(least, limit - NEAR)
-        cut = self._last_of(rank, near, limit)
-        return self._last_of(rank, least, near) if cut is None and least < near else cut
-
-    def _last_of(self, rank: regex.Pattern[str], least: int, limit: int) -> int | None:
-        last = None
-        end = min(limit + MARGIN, len(self._text))
-        for boundary in rank.finditer(self._text, max(least - MARGIN, 0), end):
-            if boundary.start("space") > limit:
-                break
-            cut = self._within(min(boundary.end(), limit), least, limit)
-            last = last if cut is None else cut
-        return last
+    def _cut_at(self, rank: _Rank, place: int, least: int, limit: int) -> int | None:
+        boundary = rank.boundary.match(self._text, place, limit + MARGIN)
+        if boundary is None or boundary.start("space") > limit:
+            return None
+        return self._within(min(boundary.end(), limit), least, limit)
 
     def _within(self, place: int, least: int, limit: int) -> int | None:
         """The cluster boundary at or before `place` (marks may stand on a space), if in range."""

@@ -40,7 +40,7 @@ class Chunker:
 
     def __init__(self, splitting: Splitting, counter: TokenCounter) -> None:
         self._splitting = splitting
-        self._fitting = Fitting(counter)
+        self._fitting = Fitting(counter, splitting.encoding)
 
     def split(self, text: str) -> SplitText:
         """Split one text; see `split_many`."""

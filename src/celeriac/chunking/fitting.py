@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from celeriac.chunking.boundaries import Boundaries
+from celeriac.chunking.counts import span_counts
 from celeriac.chunking.measures import MeasuredText
 from celeriac.chunking.windows import Span
 from celeriac.embedding.base import TokenCounter
@@ -16,9 +17,6 @@ from celeriac.errors import ModelError
 
 FILL = 0.95
 """What a piece is meant to fill of the model's length: model tokens are not spread evenly."""
-
-COUNT_BATCH = 1024
-"""Texts counted at once: a tokenizer's own record of a chunk is many times its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +32,9 @@ class Fitted:
 class Fitting:
     """Counts windows and splits those that are too long. Safe to call from several threads."""
 
-    def __init__(self, counter: TokenCounter) -> None:
+    def __init__(self, counter: TokenCounter, encoding: str) -> None:
         self._counter = counter
+        self._encoding = encoding
 
     def fit(self, texts: Sequence[MeasuredText], windows: Sequence[Sequence[Span]]) -> list[Fitted]:
         """Fit the windows of a page of texts, counting those of all texts together.
@@ -50,10 +49,13 @@ class Fitting:
         fitting: list[list[Span]] = [[] for _ in texts]
         split = [0] * len(texts)
         waiting = [(text, span) for text, spans in enumerate(windows) for span in spans]
+        if not waiting:
+            return []
+        counts = span_counts(self._counter, texts, self._encoding)
         is_window = True
         while waiting:
             pieces = []
-            for (text, span), count in zip(waiting, self._count(texts, waiting), strict=True):
+            for (text, span), count in zip(waiting, counts.count(waiting), strict=True):
                 if count <= self._counter.max_length:
                     fitting[text].append(span)
                 else:
@@ -64,15 +66,6 @@ class Fitting:
             Fitted(_ordered(spans) if windows_split else spans, windows_split)
             for spans, windows_split in zip(fitting, split, strict=True)
         ]
-
-    def _count(
-        self, texts: Sequence[MeasuredText], spans: Sequence[tuple[int, Span]]
-    ) -> Iterator[int]:
-        for first in range(0, len(spans), COUNT_BATCH):
-            batch = spans[first : first + COUNT_BATCH]
-            yield from self._counter.count(
-                [texts[text].text[start:end] for text, (start, end) in batch]
-            )
 
     @functools.cached_property
     def _overhead(self) -> int:

@@ -35,16 +35,17 @@ class Graphemes:
     def __init__(self, text: str) -> None:
         self._text = text
         self._ascii = text.isascii()
+        self._single = self._ascii and "\r" not in text
         self._found = [0]
         self._last = (0, 0)
 
     def floor(self, place: int) -> int:
         """The last cluster boundary at or before `place` (in characters)."""
-        return place if self._is_boundary(place) else self._around(place)[0]
+        return place if self._single or self._is_boundary(place) else self._around(place)[0]
 
     def ceil(self, place: int) -> int:
         """The first cluster boundary at or after `place` (in characters)."""
-        return place if self._is_boundary(place) else self._around(place)[1]
+        return place if self._single or self._is_boundary(place) else self._around(place)[1]
 
     def _is_boundary(self, place: int) -> bool:
         text = self._text

@@ -6,13 +6,14 @@ import functools
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import regex
 from numpy.typing import NDArray
 
 from celeriac.chunking.graphemes import Graphemes
-from celeriac.encodings import encoding, token_lengths
+from celeriac.encodings import encoding, token_bytes
 
 SEGMENT = 16_384
 """Characters that are encoded at once.
@@ -28,11 +29,9 @@ _SEAM = regex.compile(r"(?r)(?<=[\p{L}\p{N}])[^\p{L}\p{M}\p{N}']")
 _CONTINUATION_MASK, _CONTINUATION = 0xC0, 0x80
 """How to tell a byte of UTF-8 that does not begin a character."""
 
-_Boundaries = tuple[NDArray[np.int64], NDArray[np.int64]]
-
 
 class MeasuredText:
-    """A text, its encoding's token boundaries, and its grapheme clusters.
+    """A text, its encoding, where its tokens begin, and its grapheme clusters.
 
     Tokens are those of the encoding of the whole text (`encode_ordinary`: what looks like a special
     token is plain text). Only a stretch of more than `SEGMENT` characters in which no word or
@@ -47,12 +46,12 @@ class MeasuredText:
             UnicodeEncodeError: the text holds a lone surrogate.
             ConfigurationError: the encoding cannot be had.
         """
-        text.encode("utf-8")  # tiktoken would replace a lone surrogate, and shift what follows
+        if not text.isascii():
+            text.encode()  # tiktoken would replace a lone surrogate, and shift what follows
         self.text = text
+        self.ids = _encode(text, encoding_name, segment)
+        self.tokens = len(self.ids)
         self._encoding = encoding_name
-        encode = encoding(encoding_name).encode_ordinary
-        self._parts = [(a, b, encode(text[a:b])) for a, b in _segments(text, segment)]
-        self.tokens = sum(len(part) for _, _, part in self._parts)
 
     @functools.cached_property
     def graphemes(self) -> Graphemes:
@@ -60,17 +59,17 @@ class MeasuredText:
 
     def floor(self, token: int) -> int:
         """The character in which this token begins; the text's end for those beyond the last."""
-        return self._boundaries[0][max(token, 0)] if token < self.tokens else len(self.text)
+        return self._boundaries[0][min(max(token, 0), self.tokens)]
 
     def ceil(self, token: int) -> int:
         """The first character that begins where this token does, or after."""
-        return self._boundaries[1][max(token, 0)] if token < self.tokens else len(self.text)
+        return self._boundaries[1][min(max(token, 0), self.tokens)]
 
     def token_at(self, place: int) -> int:
         """The token that holds the first byte of the character at `place`."""
         if place <= 0:
             return 0
-        return bisect_right(self._boundaries[1], place) - 1
+        return bisect_right(self._boundaries[1], place, hi=self.tokens) - 1
 
     def tokens_before(self, place: int) -> int:
         """How many tokens begin before the character at `place`."""
@@ -84,14 +83,53 @@ class MeasuredText:
 
     @functools.cached_property
     def _boundaries(self) -> tuple[Sequence[int], Sequence[int]]:
-        """Where each token begins, rounded down and up to characters; made when first needed."""
-        lengths = token_lengths(self._encoding)
-        parts = [_boundaries(self.text[a:b], a, lengths[tokens]) for a, b, tokens in self._parts]
-        self._parts.clear()
-        floors = _packed([floors for floors, _ in parts])
+        """Where each token begins, and the text ends, rounded down and up to characters."""
+        characters = token_characters(self._encoding)
+        tokens = np.frombuffer(self.ids, dtype=np.uint32)
+        ceils = np.zeros(self.tokens + 1, dtype=np.int64)
+        np.cumsum(characters.begun[tokens], out=ceils[1:])
+        packed = array("q", ceils.tobytes())
         if self.text.isascii():
-            return floors, floors
-        return floors, _packed([ceils for _, ceils in parts])
+            return packed, packed
+        ceils[:-1] -= characters.within[tokens]
+        return array("q", ceils.tobytes()), packed
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCharacters:
+    """What the tokens of an encoding hold of characters, by token; shape (tokens,) each."""
+
+    begun: NDArray[np.unsignedinteger]
+    """How many characters begin in it."""
+    within: NDArray[np.bool_]
+    """Whether it begins within one."""
+
+
+@functools.cache
+def token_characters(encoding_name: str) -> TokenCharacters:
+    """The characters of an encoding's tokens, worked out once a process."""
+    tokens = token_bytes(encoding_name)
+    utf8 = np.frombuffer(b"".join(tokens), dtype=np.uint8)
+    begins = (utf8 & _CONTINUATION_MASK) != _CONTINUATION
+    ends = np.cumsum([len(token) for token in tokens])
+    begun = np.diff(np.concatenate([[0], np.cumsum(begins)])[ends], prepend=0)
+    return TokenCharacters(
+        begun=begun.astype(np.min_scalar_type(begun.max())),
+        within=np.array([_continues(token) for token in tokens]),
+    )
+
+
+def _continues(token: bytes) -> bool:
+    return bool(token) and token[0] & _CONTINUATION_MASK == _CONTINUATION
+
+
+def _encode(text: str, encoding_name: str, segment: int) -> array[int]:
+    """The tokens of a text, as `numpy.uint32`."""
+    encode = encoding(encoding_name).encode_ordinary
+    ids = array("I")
+    for start, end in _segments(text, segment):
+        ids.fromlist(encode(text[start:end]))
+    return ids
 
 
 def _segments(text: str, size: int) -> Iterator[tuple[int, int]]:
@@ -102,25 +140,3 @@ def _segments(text: str, size: int) -> Iterator[tuple[int, int]]:
         yield start, end
         start = end
     yield start, len(text)
-
-
-def _boundaries(text: str, base: int, lengths: NDArray[np.int64]) -> _Boundaries:
-    """Where tokens of these lengths in bytes begin, rounded down and up to characters.
-
-    Each of shape (tokens,); `base` is where `text` begins.
-    """
-    starts = np.cumsum(lengths) - lengths
-    if text.isascii():
-        starts += base
-        return starts, starts
-    utf8 = np.frombuffer(text.encode("utf-8"), dtype=np.uint8)
-    begins = (utf8 & _CONTINUATION_MASK) != _CONTINUATION
-    ceils = (np.cumsum(begins) - begins)[starts] + base
-    return ceils - ~begins[starts], ceils
-
-
-def _packed(parts: list[NDArray[np.int64]]) -> array[int]:
-    packed = array("q")
-    for part in parts:
-        packed.frombytes(part.tobytes())
-    return packed

@@ -74,11 +74,17 @@ def _token_windows(measured: MeasuredText, splitting: Splitting) -> Iterator[Spa
     start, end = 0, reach.end(0)
     yield start, end
     while end < len(measured.text):
-        nominal = measured.floor(measured.tokens_before(end) - splitting.chunk_overlap)
-        overlapping = max(measured.graphemes.floor(nominal), reach.least_start(start, end))
-        start = min(overlapping, end) if splitting.chunk_overlap else end
+        start = _overlapping(measured, reach, start, end, splitting.chunk_overlap)
         end = reach.end(start)
         yield start, end
+
+
+def _overlapping(measured: MeasuredText, reach: _Reach, start: int, end: int, overlap: int) -> int:
+    """Where the window after `start` to `end` begins."""
+    if not overlap:
+        return end
+    nominal = measured.floor(measured.tokens_before(end) - overlap)
+    return min(max(measured.graphemes.floor(nominal), reach.least_start(start, end)), end)
 
 
 class _SentenceWindows:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celeriac.embedding.models import EmbeddingModel
+from celeriac.embedding.run_counts import RunCounts, adds_up
 from celeriac.embedding.word_counts import WordCounts, is_additive
 from celeriac.errors import ModelError
 
@@ -32,6 +34,9 @@ class ModelTokenizer:
         self._tokenizer = _load(model, folder)
         self._suffix = _end_tokens(model, folder, self._tokenizer)
         self._words = WordCounts(self._tokenizer) if is_additive(self._tokenizer) else None
+        self._adds_up = adds_up(self._tokenizer, model.passage_prefix)
+        self._runs: dict[str, RunCounts] = {}
+        self._lock = threading.Lock()
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """The length of each text in model tokens, passage prefix and special tokens included."""
@@ -42,6 +47,15 @@ class ModelTokenizer:
             else:
                 counts = [len(one) for one in self._tokenizer.encode_batch_fast(prefixed)]
         return [count + len(self._suffix) for count in counts]
+
+    def run_counts(self, encoding: str) -> RunCounts | None:
+        """What counts from the tokens of a tiktoken encoding; None where counts do not add up."""
+        if self._words is None or not self._adds_up:
+            return None
+        with self._lock:
+            if encoding not in self._runs:
+                self._runs[encoding] = RunCounts(self._tokenizer, self._words, encoding)
+            return self._runs[encoding]
 
     def encode(self, texts: Sequence[str], prefix: str) -> list[TokenIds]:
         """Token ids of `prefix` + text, special tokens included, for each text.

@@ -1,4 +1,4 @@
-"""Exact token counts of BERT's tokenizer, word by word, from a cache.
+"""Counts the tokens of BERT's tokenizer, word by word, from a cache.
 
 BERT's normalizer and pre-tokenizer never look across a space, and WordPiece works within a word
 (Devlin et al., 2018; `tokenizers`' BertNormalizer, BertPreTokenizer, WordPiece). So a text's count
@@ -10,20 +10,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from celeriac.embedding.count_cache import CountCache
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-MOST_WORDS = 200_000
-"""Words remembered; then the cache begins anew."""
 LONGEST_WORD = 64
 """Characters of the longest word that is remembered."""
 
-# Those that the normalizer turns into a space before anything else; it drops or maps others, so no
-# cut is made at them.
-_SPACES = re.compile(r"[ \t\r\n]+")
+SPACES = " \t\r\n"
+"""Those that the normalizer turns into a space before anything else; it drops or maps others, so no
+cut is made at them."""
+
+_SPACES = re.compile(f"[{SPACES}]+")
 
 
 class WordCounts:
@@ -32,7 +37,12 @@ class WordCounts:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._special = len(tokenizer.encode("").ids)
-        self._counts: dict[str, int] = {}
+        self._words = CountCache(self._count_words, LONGEST_WORD)
+        self._lowers = tokenizer.normalizer.normalize_str("A") == "a"
+        self._simple = not any(
+            token.normalized or token.content.isalnum()
+            for token in tokenizer.get_added_tokens_decoder().values()
+        )
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """The length of each text in tokens, special tokens included.
@@ -40,24 +50,35 @@ class WordCounts:
         Raises:
             TypeError: a text is not valid Unicode.
         """
-        words = [_SPACES.split(text) for text in texts]
-        counts = self._counts_of({word for of_text in words for word in of_text})
-        return [self._special + sum(map(counts.__getitem__, of_text)) for of_text in words]
+        return [self._special + count for count in self.count_content(texts)]
 
-    def _counts_of(self, words: Iterable[str]) -> dict[str, int]:
-        """The count of at least these words; the dictionary may be shared between threads."""
-        known = self._counts
-        new = [word for word in words if word not in known]
-        if not new:
-            return known
-        encodings = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
-        found = {word: len(encoding) for word, encoding in zip(new, encodings, strict=True)}
-        if len(known) + len(found) > MOST_WORDS:
-            self._counts = {}
-        self._counts.update(
-            (word, count) for word, count in found.items() if len(word) <= LONGEST_WORD
-        )
-        return {**known, **found}
+    def count_content(self, texts: Sequence[str]) -> list[int]:
+        """The length of each text in tokens, without those that the tokenizer puts around it."""
+        words = [_SPACES.split(text) for text in texts]
+        counts = iter(self._words.counts(list(chain.from_iterable(words))))
+        return [sum(islice(counts, len(of_text))) for of_text in words]
+
+    def _count_words(self, words: list[str]) -> list[int]:
+        """Count words that were not met before; most are plain."""
+        others = [word for word in words if not self._is_plain(word)]
+        counts = iter(self._count_others(others))
+        return [self._count_plain(word) if self._is_plain(word) else next(counts) for word in words]
+
+    def _is_plain(self, word: str) -> bool:
+        """Whether nothing but the case is to be normalized, and the tokenizer divides nothing."""
+        return self._simple and word.isascii() and word.isalnum()
+
+    def _count_plain(self, word: str) -> int:
+        return len(self._tokenizer.model.tokenize(word.lower() if self._lowers else word))
+
+    def _count_others(self, words: list[str]) -> list[int]:
+        """Count them as one text, in which each token tells where it stands: twice as fast."""
+        tokens = self._tokenizer.encode(" ".join(words), add_special_tokens=False)
+        begins = np.cumsum([0, *(len(word) + 1 for word in words[:-1])])
+        places = np.array([begin for begin, _ in tokens.offsets], dtype=np.int64)
+        of_token = np.searchsorted(begins, places, side="right") - 1
+        counts: list[int] = np.bincount(of_token, minlength=len(words)).tolist()
+        return counts
 
 
 def is_additive(tokenizer: Tokenizer) -> bool:
