@@ -141,6 +141,8 @@ class Page:
     """Entities in the whole listing, where the source says so."""
     estimate: int | None = None
     """The same, estimated: for progress alone, where the source does not say."""
+    gone: tuple[str, ...] = ()
+    """Ids that were asked for and that the source does not have."""
 
 
 @dataclass(frozen=True, slots=True)
