@@ -15,6 +15,7 @@ from celeriac.errors import (
     ConfigurationError,
     DependencyUnavailable,
     NotFound,
+    RetryRefused,
     TransientError,
     WorkerTimeout,
 )
@@ -27,6 +28,7 @@ RETRY_AFTER = 5
 STATUS: tuple[tuple[type[CeleriacError], int, str], ...] = (
     (NotFound, 404, "not_found"),
     (ConfigurationError, 400, "bad_request"),
+    (RetryRefused, 409, "conflict"),
     (WorkerTimeout, 504, "worker_timeout"),
     (DependencyUnavailable, 503, "service_unavailable"),
     (TransientError, 503, "service_unavailable"),

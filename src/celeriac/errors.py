@@ -24,6 +24,7 @@
     │   ├── StoreMismatch                  a collection or payload index has another shape
     │   ├── VerificationFailed             the index does not equal the source
     │   ├── RemovalRefused                 a job would remove too much of an index
+    │   ├── RetryRefused                   a retry of this job could do nothing
     │   └── NotFound
     └── JobStopped                         the job was cancelled or taken over: write no more
 
@@ -139,6 +140,10 @@ class VerificationFailed(PermanentError):
 
 class RemovalRefused(PermanentError):
     """The job would remove more of the index than one job may."""
+
+
+class RetryRefused(PermanentError):
+    """There is nothing that a retry of this job could do."""
 
 
 class NotFound(PermanentError):

@@ -23,6 +23,7 @@ from celeriac.errors import (
     TransientError,
     WorkerStopping,
 )
+from celeriac.fetching import fetch
 from celeriac.jobs import RETRY_FOR, JobRunner
 from celeriac.leases import LEASE
 from celeriac.model import (
@@ -110,7 +111,7 @@ class PageRunner:
 
     def _run(self, claim: Claim) -> None:
         job, entity_type, generation = self._work_of(claim)
-        page = self._runtime.source(entity_type).page(claim.cursor)
+        page = fetch(self._runtime, job, entity_type, claim)
         listed = self._list(claim, generation.partition, page)
         expected = page.total if page.total is not None else page.estimate
         if expected is not None and claim.number == 0:
@@ -171,7 +172,12 @@ class PageRunner:
         self._catalog.pages.commit(
             claim,
             result.counters + counters,
-            [*result.listed, *_unreadable(partition, refused), *_repetitions(listed)],
+            [
+                *result.listed,
+                *_unreadable(partition, refused),
+                *_repetitions(listed),
+                *_gone(partition, page),
+            ],
             [*result.failures, *listed.failures, *_repetition_failures(claim, listed)],
             is_last=page.next_cursor is None,
         )
@@ -207,6 +213,10 @@ def _unreadable(partition: Partition, refused: list[EntityFailure]) -> list[List
 
 def _repetitions(listed: _Listed) -> list[ListedEntity]:
     return [ListedEntity(key, Outcome.REPEATED) for key in listed.repeated.values()]
+
+
+def _gone(partition: Partition, page: Page) -> list[ListedEntity]:
+    return [ListedEntity(entity_key(partition, one), Outcome.GONE) for one in page.gone]
 
 
 def _repetition_failures(claim: Claim, listed: _Listed) -> list[EntityFailure]:

@@ -8,6 +8,7 @@ from celeriac.catalog.jobs import Jobs
 from celeriac.catalog.listings import Listings
 from celeriac.catalog.migrate import migrate
 from celeriac.catalog.pages import Pages
+from celeriac.catalog.retries import Retries
 
 
 class Catalog:
@@ -19,6 +20,7 @@ class Catalog:
         self.jobs = Jobs(self.database)
         self.pages = Pages(self.database)
         self.listings = Listings(self.database)
+        self.retries = Retries(self.database)
 
     def migrate(self) -> None:
         """Bring the schema to this version's; several processes may call it at once."""
