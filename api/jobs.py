@@ -6,18 +6,21 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, url_for
+from flask import Blueprint, Response, jsonify, request, url_for
+from marshmallow import Schema, ValidationError, fields, validate
 
 from api.authorization import owned, requires
 from api.reindex import schedule
 from api.services import services
 from celeriac.catalog.jobs import Job, JobState
 from celeriac.jobs import JobRunner
-from celeriac.model import EntityFailure
+from celeriac.model import EntityFailure, Selection
+from celeriac.retrying import request_retry
 from celeriac.security.principal import Scope
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
 
+MAX_CLASS = 128
 ALMOST = 99.9
 """What a running job shows at most: only a job that succeeded is done."""
 
@@ -47,8 +50,38 @@ def cancel_job(job_id: str) -> tuple[Response, int]:
 def confirm_removal(job_id: str) -> Response:
     """Reindex once more, with leave to remove whatever the source no longer lists."""
     job = _find(job_id)
-    new = schedule(job.tenant, job.entity_type, removal_limit=1.0)
-    return Response(status=202, headers={"Location": url_for("jobs.get_job", job_id=new)})
+    return _accepted(schedule(job.tenant, job.entity_type, removal_limit=1.0))
+
+
+class RetrySchema(Schema):
+    """Which of the entities that failed are retried; all of them where nothing is said."""
+
+    error_class = fields.String(
+        data_key="class", load_default=None, validate=validate.Length(1, MAX_CLASS)
+    )
+    retryable_only = fields.Boolean(load_default=False, truthy={True}, falsy={False})
+
+
+@blueprint.post("/<job_id>/retry")
+@requires(Scope.AGENT_MANAGE)
+def retry_job(job_id: str) -> Response:
+    """Retry the entities that failed in a job, and nothing else."""
+    selection = Selection(_find(job_id).id, **_retry_options())
+    services().store_check.require()
+    accepted = request_retry(services().runtime, services().dispatcher, selection)
+    return _accepted(accepted.job.id)
+
+
+def _retry_options() -> dict[str, Any]:
+    body = request.get_json(silent=True) if request.get_data() else {}
+    if not isinstance(body, dict):
+        raise ValidationError("Send a JSON object, or no body at all.")
+    options: dict[str, Any] = RetrySchema().load(body)
+    return options
+
+
+def _accepted(job_id: str) -> Response:
+    return Response(status=202, headers={"Location": url_for("jobs.get_job", job_id=job_id)})
 
 
 def _find(job_id: str) -> Job:
@@ -65,6 +98,8 @@ def job_resource(job: Job, errors: list[EntityFailure], now: float) -> dict[str,
         "index_id": job.index_id,
         "generation": job.generation,
         "state": job.state,
+        "mode": job.mode,
+        "retries": list(dict.fromkeys(one.job_id for one in job.retries)),
         "message": job.message,
         "created_at": int(job.created_at),
         "started_at": _seconds(job.started_at),

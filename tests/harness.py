@@ -27,10 +27,12 @@ from celeriac.model import (
     IndexSpec,
     Page,
     Partition,
+    Selection,
     Splitting,
     TextField,
 )
 from celeriac.paging import PageRunner
+from celeriac.retrying import request_retry
 from celeriac.runtime import Runtime
 from celeriac.settings import Settings
 from celeriac.store.base import VectorStore
@@ -91,6 +93,24 @@ class ListSource:
 
     def close(self) -> None:
         pass
+
+
+@dataclass
+class LookupListSource(ListSource):
+    """A list whose entities can be asked for by their ids, too."""
+
+    lookup_size: int = 4
+    before_lookup: Callable[[Sequence[str]], None] | None = None
+    """Called with the ids of each lookup; may raise."""
+    looked_up: list[str] = field(default_factory=list)
+
+    def lookup(self, entity_ids: Sequence[str]) -> Page:
+        assert 0 < len(entity_ids) <= self.lookup_size
+        if self.before_lookup is not None:
+            self.before_lookup(entity_ids)
+        self.looked_up += entity_ids
+        held = {entity.id: entity for entity in reversed(self.entities)}
+        return Page(tuple(held[one] for one in entity_ids if one in held), None, bytes_read=10)
 
 
 class Messages:
@@ -177,6 +197,17 @@ class World:
         job = self.request(**options)
         self.run()
         return self.job(job.id)
+
+    def request_retry(self, job: Job, **options: Any) -> Job:
+        self.refresh()
+        selection = Selection(job.id, **options)
+        return request_retry(self.runtime, self.messages, selection).job
+
+    def retry(self, job: Job, **options: Any) -> Job:
+        """Request a retry of what failed in a job and run it to its end."""
+        new = self.request_retry(job, **options)
+        self.run()
+        return self.job(new.id)
 
     def job(self, job_id: str) -> Job:
         job = self.runtime.catalog.jobs.get(job_id)

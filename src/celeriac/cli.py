@@ -1,8 +1,8 @@
 """The command `celeriac`.
 
 `plan`, `audit`, `explain`, `search`, `jobs` and `keys` work in this process, on the servers that
-the environment names or on the data of a standalone celeriac that does not run. `reindex` and
-`cancel` go through the REST API.
+the environment names or on the data of a standalone celeriac that does not run. `reindex`, `retry`
+and `cancel` go through the REST API.
 
 Exit status: 0 fine, 1 an error, told in one line on stderr, 2 wrong usage, 3 an audit found
 differences or a job did not succeed.
@@ -78,6 +78,9 @@ main.add_command(keys)
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+watched = click.option(
+    "--watch", is_flag=True, help="Stay until the job ends; status 3 if it fails."
+)
 
 
 def of_type(command: Command) -> Command:
@@ -161,7 +164,7 @@ def jobs(tenant: str | None, limit: int, as_json: bool) -> None:
 
 @main.command()
 @of_type
-@click.option("--watch", is_flag=True, help="Stay until the job ends; status 3 if it fails.")
+@watched
 @through_api
 @as_json
 def reindex(
@@ -169,12 +172,30 @@ def reindex(
 ) -> None:
     """Ask for a reindex through the API."""
     with _remote(url, key) as remote:
-        job = remote.job(remote.reindex(tenant, entity_type))
-        if watch:
-            job = _watched(remote, job)
-    console.show_json(job) if as_json else console.show_job(job)
-    if watch and job["state"] != JobState.SUCCEEDED:
-        sys.exit(DIFFERENT)
+        _follow(remote, remote.reindex(tenant, entity_type), watch, as_json)
+
+
+@main.command()
+@click.argument("job_id", metavar="JOB")
+@click.option("--class", "error_class", metavar="CLASS", help="Only what failed with this error.")
+@click.option("--retryable-only", is_flag=True, help="Only what may succeed as it stands.")
+@watched
+@through_api
+@as_json
+def retry(
+    *,
+    job_id: str,
+    error_class: str | None,
+    retryable_only: bool,
+    watch: bool,
+    url: str | None,
+    key: str | None,
+    as_json: bool,
+) -> None:
+    """Retry the entities that failed in a job, and nothing else, through the API."""
+    with _remote(url, key) as remote:
+        new = remote.retry(job_id, error_class, retryable_only=retryable_only)
+        _follow(remote, new, watch, as_json)
 
 
 @main.command()
@@ -242,6 +263,16 @@ def _own_url(settings: Settings) -> str:
     """Where standalone listens; an address of all interfaces is reached on this machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def _follow(remote: Remote, job_id: str, watch: bool, as_json: bool) -> None:
+    """Show a job that was asked for, at its end where it is watched."""
+    job = remote.job(job_id)
+    if watch:
+        job = _watched(remote, job)
+    console.show_json(job) if as_json else console.show_job(job)
+    if watch and job["state"] != JobState.SUCCEEDED:
+        sys.exit(DIFFERENT)
 
 
 def _watched(remote: Remote, job: JobResource) -> JobResource:

@@ -186,13 +186,16 @@ def show_new_key(key: ApiKey, secret: Secret) -> None:
 
 
 def show_jobs(jobs: Sequence[Job]) -> None:
-    table = _table("job", "index", "state", "created", "took", "listed", "indexed", "failed")
+    table = _table(
+        *("job", "index", "mode", "state", "created", "took", "listed", "indexed", "failed")
+    )
     for job in jobs:
         took = "" if job.finished_at is None else job.finished_at - (job.started_at or 0.0)
         counters = job.counters
         cells = (
             job.id,
             f"{job.tenant}/{job.entity_type}",
+            job.mode,
             job.state,
             _moment(job.created_at),
             _duration(took) if job.started_at and isinstance(took, float) else "",
@@ -219,6 +222,8 @@ def show_job(job: JobResource) -> None:
     """A job as the API tells it."""
     counters = job["counters"]
     rows: list[Row] = [("job", job["id"]), ("state", job["state"])]
+    if job["retries"]:
+        rows.append(("retries", ", ".join(job["retries"])))
     rows += [(name, f"{value:,}") for name, value in counters.items() if value]
     if job["message"]:
         rows.append(("message", job["message"]))

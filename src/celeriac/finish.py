@@ -8,12 +8,13 @@ else, does the job succeed.
 from __future__ import annotations
 
 import logging
+import math
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from celeriac.catalog.indexes import Generation
-from celeriac.catalog.jobs import Job
+from celeriac.catalog.jobs import Job, JobMode
 from celeriac.catalog.listings import IN_INDEX, Expected
 from celeriac.dispatch import Dispatcher
 from celeriac.errors import (
@@ -27,10 +28,13 @@ from celeriac.errors import (
 from celeriac.indexer import remove_entities
 from celeriac.jobs import RETRY_FOR, JobRunner
 from celeriac.leases import LEASE
-from celeriac.model import Outcome, Partition
+from celeriac.lookups import MOST_LOOKUPS, begin_lookups, missed_by_rebuild, to_look_up
+from celeriac.model import Partition
+from celeriac.retried import Found, RetriedEntities
 from celeriac.runtime import Runtime
-from celeriac.store.base import VOID, Marker
-from celeriac.tally import entity_key
+from celeriac.sources.base import Source
+from celeriac.store.base import Marker
+from celeriac.tally import entity_key, stays
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +57,8 @@ class _Comparison:
     """Markers of entities that the listing does not have."""
     differing: list[Marker] = field(default_factory=list)
     """Markers of listed entities with another fingerprint."""
+    unlisted: list[str] = field(default_factory=list)
+    """Entities that no page listed and none looked up, up to one more than are looked up."""
     suspect: list[Marker] = field(default_factory=list)
     """Markers of entities that two pages dealt with."""
 
@@ -130,11 +136,16 @@ class Finisher:
         generation = self._catalog.indexes.generation(job.index_id, job.generation)
         if self._run_again(job, self._catalog.listings.unclaimed_pages(job.id)):
             return
+        if job.mode == JobMode.RETRY:
+            self._finish_retry(job, generation, token, checkpoint)
+            return
         found = self._compare(job, generation.partition, checkpoint)
         checkpoint()
         if self._list_again(job):
             return
         if self._run_again(job, self._pages_to_mend(job, generation.partition, found)):
+            return
+        if self._look_up(job, generation, token, found, checkpoint):
             return
         self._sweep(job, generation.partition, found, checkpoint)
         if self._run_again(job, self._verify(job, generation.partition, found, checkpoint)):
@@ -150,6 +161,46 @@ class Finisher:
             raise JobStopped
         self._jobs.succeeded(job.id)
 
+    def _finish_retry(
+        self, job: Job, generation: Generation, token: str, checkpoint: Callable[[], None]
+    ) -> None:
+        retried = RetriedEntities(self._runtime, job, generation.partition, checkpoint)
+        found = retried.compare()
+        checkpoint()
+        if found.unlisted and self._list_again(job):
+            return
+        if self._run_again(job, sorted(found.to_mend)):
+            return
+        if found.gone:
+            retried.require_sound_lookups(self._source(job))
+        if found.to_remove:
+            self._refuse_removal_of_retried(job, retried, found)
+        retried.remove()
+        self._refuse_total_failure(job)
+        self._require_live(generation)
+        counted_twice = self._catalog.listings.overcounted(job.id).negated()
+        message = retried.summary(found, counted_twice)
+        if not self._catalog.retries.succeed(job.id, token, counted_twice, message):
+            raise JobStopped
+        self._jobs.succeeded(job.id)
+
+    def _refuse_removal_of_retried(self, job: Job, retried: RetriedEntities, found: Found) -> None:
+        limit = self._removal_limit(job)
+        enough = found.to_remove / limit + 1 if limit else math.inf
+        indexed = retried.count_indexed(enough)
+        self._refuse_mass_removal(job, _Comparison(markers=indexed, gone=found.to_remove))
+
+    def _source(self, job: Job) -> Source:
+        return self._runtime.source(self._runtime.entity_type(job.tenant, job.entity_type))
+
+    def _require_live(self, generation: Generation) -> None:
+        """A retry's generation is the one that searches read, to its end."""
+        live = self._catalog.indexes.live(generation.index_id)
+        if live is None or live.number != generation.number:
+            raise VerificationFailed(
+                "The index was switched to another generation while the retry ran; retry again."
+            )
+
     def _run_again(self, job: Job, numbers: list[int]) -> bool:
         if not numbers:
             return False
@@ -161,13 +212,33 @@ class Finisher:
     def _list_again(self, job: Job) -> bool:
         """Where a listing can skip an entity, what it missed is not there only if a second
         complete listing misses it too."""
-        entity_type = self._runtime.entity_type(job.tenant, job.entity_type)
-        if self._runtime.source(entity_type).stable_listing:
+        if self._source(job).stable_listing:
             return False
         number = self._catalog.pages.begin_second_round(job.id)
         if number is None:
             return False
         self._dispatcher.index_page(job.id, number)
+        return True
+
+    def _look_up(
+        self,
+        job: Job,
+        generation: Generation,
+        token: str,
+        found: _Comparison,
+        checkpoint: Callable[[], None],
+    ) -> bool:
+        """Where both listings may have skipped an entity, ask for it by its id before it is
+        removed: one that is there is indexed with the pages that ask."""
+        source = to_look_up(self._source(job))
+        if source is None:
+            return False
+        missed = found.unlisted + missed_by_rebuild(self._runtime, job, generation, checkpoint)
+        if not missed or len(missed) > MOST_LOOKUPS:
+            return False
+        self._refuse_mass_removal(job, found)
+        for number in begin_lookups(self._runtime, job, token, source, missed):
+            self._dispatcher.index_page(job.id, number)
         return True
 
     def _compare(
@@ -223,15 +294,18 @@ class Finisher:
             gone = [
                 marker
                 for marker, entity in zip(markers, expected, strict=True)
-                if not _stays(marker, entity)
+                if not stays(marker, entity)
             ]
             if gone:
                 remove_entities(self._runtime.store, partition, gone)
                 self._catalog.jobs.add_removed(job.id, len(gone))
 
-    def _refuse_mass_removal(self, job: Job, found: _Comparison) -> None:
+    def _removal_limit(self, job: Job) -> float:
         declared = self._runtime.entity_type(job.tenant, job.entity_type).removal_limit
-        limit = declared if job.removal_limit is None else job.removal_limit
+        return declared if job.removal_limit is None else job.removal_limit
+
+    def _refuse_mass_removal(self, job: Job, found: _Comparison) -> None:
+        limit = self._removal_limit(job)
         if found.gone > limit * found.markers:
             raise RemovalRefused(
                 f"The source no longer lists {found.gone} of the {found.markers} indexed entities, "
@@ -334,7 +408,9 @@ class Finisher:
 
 def _compare_one(found: _Comparison, marker: Marker, entity: Expected | None) -> None:
     found.markers += 1
-    if entity is None or not _stays(marker, entity):
+    if entity is None and len(found.unlisted) <= MOST_LOOKUPS:
+        found.unlisted.append(marker.entity_id)
+    if entity is None or not stays(marker, entity):
         found.gone += 1
         return
     found.points += marker.chunk_count
@@ -343,13 +419,3 @@ def _compare_one(found: _Comparison, marker: Marker, entity: Expected | None) ->
             found.matching += 1
         else:
             found.differing.append(marker)
-
-
-def _stays(marker: Marker, entity: Expected | None) -> bool:
-    """Whether the entity belongs in the index. One that failed stays as it was before, unless
-    that was half written."""
-    if entity is None:
-        return False
-    if entity.outcome == Outcome.FAILED:
-        return marker.fingerprint != VOID
-    return entity.outcome in IN_INDEX

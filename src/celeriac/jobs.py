@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from celeriac.catalog.jobs import FINAL, Job, JobState, Request
+from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState, Request
 from celeriac.dispatch import Dispatcher
 from celeriac.errors import BrokerUnavailable, CeleriacError, NotFound, TransientError
+from celeriac.retrying import writable_generation
 from celeriac.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,10 @@ class JobRunner:
     def _prepare(self, job: Job) -> None:
         """Settle which generation the job writes, have its collection, send the first page."""
         entity_type = self._runtime.entity_type(job.tenant, job.entity_type)
-        generation = self._catalog.indexes.generation_for(job.index_id, entity_type.spec)
+        if job.mode == JobMode.RETRY:
+            generation = writable_generation(self._runtime, job.index_id, entity_type)
+        else:
+            generation = self._catalog.indexes.generation_for(job.index_id, entity_type.spec)
         self._runtime.store.ensure_collection(
             generation.collection, entity_type.spec.dimension, entity_type.spec.filter_fields
         )

@@ -128,6 +128,17 @@ class EntityFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """Which of the entities that failed in an ended job a retry takes."""
+
+    job_id: str
+    error_class: str | None = None
+    """Those that failed with this class alone; None for any."""
+    retryable_only: bool = False
+    """Those alone that may succeed although nothing has changed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """A part of a source's listing."""
 
@@ -141,6 +152,8 @@ class Page:
     """Entities in the whole listing, where the source says so."""
     estimate: int | None = None
     """The same, estimated: for progress alone, where the source does not say."""
+    gone: tuple[str, ...] = ()
+    """Ids that were asked for and that the source does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +188,8 @@ class Outcome(IntEnum):
     """It has no text; it counts as failed and has no points."""
     REPEATED = 5
     """An earlier page listed it too and deals with it."""
+    GONE = 6
+    """It was looked up by its id, and the source does not have it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from celeriac.errors import (
     TransientError,
     WorkerStopping,
 )
+from celeriac.fetching import fetch
 from celeriac.jobs import RETRY_FOR, JobRunner
 from celeriac.leases import LEASE
 from celeriac.model import (
@@ -122,7 +123,7 @@ class PageRunner:
     def _run(self, claim: Claim) -> None:
         work = self._work_of(claim)
         job, entity_type, generation = work.job, work.entity_type, work.generation
-        page = self._runtime.source(entity_type).page(claim.cursor)
+        page = fetch(self._runtime, job, entity_type, claim)
         listed = self._list(claim, generation.partition, page)
         work.keeper.begin(listed.entities)
         expected = page.total if page.total is not None else page.estimate
@@ -188,7 +189,12 @@ class PageRunner:
         self._catalog.pages.commit(
             claim,
             result.counters + counters,
-            [*result.listed, *_unreadable(partition, refused), *_repetitions(listed)],
+            [
+                *result.listed,
+                *_unreadable(partition, refused),
+                *_repetitions(listed),
+                *_gone(partition, page),
+            ],
             [*result.failures, *listed.failures, *_repetition_failures(claim, listed)],
             is_last=page.next_cursor is None,
             also=work.keeper.recorder(partition, listed.entities, result, refused),
@@ -225,6 +231,10 @@ def _unreadable(partition: Partition, refused: list[EntityFailure]) -> list[List
 
 def _repetitions(listed: _Listed) -> list[ListedEntity]:
     return [ListedEntity(key, Outcome.REPEATED) for key in listed.repeated.values()]
+
+
+def _gone(partition: Partition, page: Page) -> list[ListedEntity]:
+    return [ListedEntity(entity_key(partition, one), Outcome.GONE) for one in page.gone]
 
 
 def _repetition_failures(claim: Claim, listed: _Listed) -> list[EntityFailure]:

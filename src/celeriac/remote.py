@@ -46,9 +46,17 @@ class Remote:
 
     def reindex(self, tenant: str, entity_type: str) -> str:
         """Ask for a reindex; the id of the job that does it, a waiting one where there is one."""
-        path = f"/ai-rag-indexer/{_part(tenant)}/{_part(entity_type)}/reindex"
-        location = self._ask("POST", path).headers.get("Location", "")
-        return str(httpx.URL(location).path.rpartition("/")[2])
+        return self._accepted(f"/ai-rag-indexer/{_part(tenant)}/{_part(entity_type)}/reindex")
+
+    def retry(self, job_id: str, error_class: str | None, *, retryable_only: bool) -> str:
+        """Ask for a retry of what failed in a job; the id of the job that does it.
+
+        Raises NotFound where there is no such job, ConfigurationError where it cannot be retried.
+        """
+        body: dict[str, object] = {"retryable_only": retryable_only}
+        if error_class is not None:
+            body["class"] = error_class
+        return self._accepted(f"/jobs/{_part(job_id)}/retry", body)
 
     def job(self, job_id: str) -> JobResource:
         """The job now; raises NotFound where there is none."""
@@ -65,9 +73,14 @@ class Remote:
             raise PermanentError(f"{self._url} does not answer as celeriac does; check --url.")
         return body
 
-    def _ask(self, method: str, path: str) -> httpx.Response:
+    def _accepted(self, path: str, body: object = None) -> str:
+        """The id of the job that a request was given."""
+        location = self._ask("POST", path, body).headers.get("Location", "")
+        return str(httpx.URL(location).path.rpartition("/")[2])
+
+    def _ask(self, method: str, path: str, body: object = None) -> httpx.Response:
         try:
-            answer = self._client.request(method, path)
+            answer = self._client.request(method, path, json=body)
         except (httpx.TransportError, httpx.UnsupportedProtocol) as error:
             raise DependencyUnavailable(
                 f"The API at {self._url} cannot be reached ({error}); "

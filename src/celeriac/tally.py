@@ -1,12 +1,14 @@
-"""What becomes of a page's entities, collected while it is indexed."""
+"""What becomes of a page's entities, collected while it is indexed, and what it means for them."""
 
 from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
 
+from celeriac.catalog.listings import IN_INDEX, Expected
 from celeriac.chunking import SplitText
 from celeriac.model import Counters, EntityFailure, ListedEntity, Outcome, Partition
+from celeriac.store.base import VOID, Marker
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,16 @@ class PageResult:
     counters: Counters
     listed: tuple[ListedEntity, ...]
     failures: tuple[EntityFailure, ...]
+
+
+def stays(marker: Marker, entity: Expected | None) -> bool:
+    """Whether an entity belongs in the index. One that failed stays as it was before, unless that
+    was half written."""
+    if entity is None:
+        return False
+    if entity.outcome == Outcome.FAILED:
+        return marker.fingerprint != VOID
+    return entity.outcome in IN_INDEX
 
 
 def entity_key(partition: Partition, entity_id: str) -> uuid.UUID:

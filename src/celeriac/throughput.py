@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from celeriac.catalog.jobs import Job
+from celeriac.catalog.jobs import Job, JobMode
 
 SHORTEST = 1e-3
 """Seconds a job is held to have taken at least."""
@@ -37,12 +37,12 @@ class Throughput:
 
 
 def throughput_of(jobs: Sequence[Job], chunk_sizes: Mapping[int, int]) -> Throughput | None:
-    """The rates of succeeded jobs; None where none of them listed anything.
+    """The rates of succeeded reindexes; None where none of them listed anything.
 
     `chunk_sizes` gives the chunk size, in tokens, of each generation that the present model built:
     a job counts the tokens it cut, and of those it embedded at most that many a chunk.
     """
-    measured = [job for job in jobs if job.counters.listed]
+    measured = [job for job in jobs if job.counters.listed and job.mode == JobMode.REINDEX]
     if not measured:
         return None
     tokens = [

@@ -236,6 +236,29 @@ def test_a_job_is_cancelled(cli: Cli) -> None:
     assert cli.json("cancel", running["id"])["state"] == "cancelled"
 
 
+def test_what_failed_in_a_job_is_retried(cli: Cli, folder: Path, documents: list[Json]) -> None:
+    bad = [{**document(n), "title": "\0"} for n in range(3)]
+    write_documents(folder, [*bad, {"id": "d3", "title": " "}, *documents[4:]])
+    job = cli.json("reindex", "shop", "article", "--watch")
+    assert job["counters"]["failed"] == 4
+    write_documents(folder, [*bad[:1], *documents[1:]])
+
+    refused = cli.error("retry", job["id"], "--class", "MissingId")
+    assert "by class: EmptyText: 1, NotText: 3" in refused
+    assert "may succeed as it stands" in cli.error("retry", job["id"], "--retryable-only")
+    retried = cli.json("retry", job["id"], "--class", "NotText", "--watch")
+    assert (retried["mode"], retried["retries"]) == ("retry", [job["id"]])
+    counters = retried["counters"]
+    assert (counters["listed"], counters["unchanged"], counters["failed"]) == (3, 2, 1)
+    failed = cli.json("retry", retried["id"], "--watch", status=3)
+    assert "None of the 1 listed entities could be indexed" in failed["message"]
+    shown = cli("retry", job["id"], "--class", "EmptyText", "--watch").stdout
+    assert job["id"] in shown
+    assert "1 now equal the source" in shown
+    assert "retry" in cli("jobs", "--limit", "1").stdout
+    assert "There is no job" in cli.error("retry", "00000000-0000-0000-0000-000000000000")
+
+
 def test_a_job_that_ended_cannot_be_cancelled_any_more(cli: Cli, documents: list[Json]) -> None:
     job = cli.json("reindex", "shop", "article", "--watch")
     assert cli.json("cancel", job["id"])["state"] == "succeeded"

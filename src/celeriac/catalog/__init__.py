@@ -13,6 +13,7 @@ from celeriac.catalog.knowledge_bases import KnowledgeBases
 from celeriac.catalog.listings import Listings
 from celeriac.catalog.migrate import migrate
 from celeriac.catalog.pages import Pages
+from celeriac.catalog.retries import Retries
 
 
 class Catalog:
@@ -29,6 +30,7 @@ class Catalog:
         self.entries = Entries(self.database)
         self.data_sources = DataSources(self.database)
         self.api_keys = ApiKeys(self.database)
+        self.retries = Retries(self.database)
 
     def migrate(self) -> None:
         """Bring the schema to this version's; several processes may call it at once."""

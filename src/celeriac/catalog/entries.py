@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from celeriac.catalog.database import Database, epoch_now
-from celeriac.catalog.jobs import JobState
+from celeriac.catalog.jobs import JobMode, JobState
 from celeriac.catalog.tables import (
     documents,
     entries,
@@ -383,6 +383,7 @@ def _began_later(ended: JobState) -> ColumnElement[bool]:
     return exists().where(
         jobs.c.index_id == entries.c.index_id,
         jobs.c.state == ended,
+        jobs.c.mode == JobMode.REINDEX,  # a retry does not come to every entry
         jobs.c.started_at > entries.c.updated_at,
     )
 

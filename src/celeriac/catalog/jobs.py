@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -25,7 +25,7 @@ from sqlalchemy.exc import IntegrityError
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.lists import Window, count_of, window_of
 from celeriac.catalog.tables import job_errors, jobs, pages
-from celeriac.model import COUNTERS, Counters, EntityFailure
+from celeriac.model import COUNTERS, Counters, EntityFailure, Selection
 
 
 class JobState(StrEnum):
@@ -36,6 +36,15 @@ class JobState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class JobMode(StrEnum):
+    """What a job takes."""
+
+    REINDEX = "reindex"
+    """Everything that the source lists; what it does not list is removed."""
+    RETRY = "retry"
+    """Entities that failed in earlier jobs, and nothing else."""
 
 
 FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
@@ -53,8 +62,11 @@ class Job:
     epoch: int
     """Grows each time the job is taken up; a worker of an older epoch writes nothing."""
     generation: int | None
+    mode: JobMode
+    retries: tuple[Selection, ...]
+    """What a retry takes; empty for a reindex."""
     message: str
-    """Why it failed or was cancelled; empty otherwise."""
+    """Why it failed or was cancelled, what a retry that succeeded did; empty otherwise."""
     expected: int | None
     """Entities the listing is expected to have, where that is known."""
     removal_limit: float | None
@@ -91,23 +103,60 @@ class Jobs:
         self._database = database
 
     def request(
-        self, index_id: str, tenant: str, entity_type: str, removal_limit: float | None = None
+        self,
+        index_id: str,
+        tenant: str,
+        entity_type: str,
+        removal_limit: float | None = None,
+        retry: Selection | None = None,
     ) -> Request:
-        """Queue a job for the index, or join the one that waits already."""
+        """Queue a job for the index, a reindex unless `retry` is given, or join the one that waits.
+
+        A reindex takes what any retry would: a retry joins a waiting one, and a waiting retry
+        becomes one when it is asked for. Two retries become one that takes what either would.
+        """
         while True:
             waiting = self.waiting(index_id)
             if waiting is not None:
-                if removal_limit is None or self._update(
-                    waiting.id, JobState.QUEUED, removal_limit=removal_limit
-                ):
-                    return Request(waiting, joined=True)
-                continue  # it started meanwhile, without the leave to remove
+                joined = self._join(waiting, removal_limit, retry)
+                if joined is not None:
+                    return Request(joined, joined=True)
+                continue  # it started meanwhile, without what was asked for
             try:
-                job = self._insert(index_id, tenant, entity_type, removal_limit)
+                job = self._insert(index_id, tenant, entity_type, removal_limit, retry)
             except IntegrityError:
                 # Another request was faster; its job is the one to join, unless it started.
                 continue
             return Request(job, joined=False)
+
+    def _join(
+        self, waiting: Job, removal_limit: float | None, retry: Selection | None
+    ) -> Job | None:
+        """The waiting job, with what is asked for beside; None where it waits no more."""
+        if retry is not None:
+            return self._add_retry(waiting, retry) if waiting.mode == JobMode.RETRY else waiting
+        changes: dict[str, Any] = {}
+        if removal_limit is not None:
+            changes["removal_limit"] = removal_limit
+        if waiting.mode == JobMode.RETRY:
+            changes |= {"mode": JobMode.REINDEX, "retries": None}
+        if not changes:
+            return waiting
+        changed = self._update(waiting.id, JobState.QUEUED, **changes)
+        return self.get(waiting.id) if changed else None
+
+    def _add_retry(self, waiting: Job, retry: Selection) -> Job | None:
+        held = and_(jobs.c.id == waiting.id, jobs.c.state == JobState.QUEUED)
+        with self._database.write() as connection:
+            row = connection.execute(select(jobs).where(held).with_for_update()).one_or_none()
+            if row is None:
+                return None
+            job = _job(row._mapping)
+            if job.mode == JobMode.REINDEX or retry in job.retries:
+                return job
+            retries = (*job.retries, retry)
+            connection.execute(update(jobs).where(held).values(retries=_stored(retries)))
+        return replace(job, retries=retries)
 
     def waiting(self, index_id: str) -> Job | None:
         """The job that waits for the index to become free."""
@@ -117,7 +166,12 @@ class Jobs:
         return _job(row._mapping) if row else None
 
     def _insert(
-        self, index_id: str, tenant: str, entity_type: str, removal_limit: float | None
+        self,
+        index_id: str,
+        tenant: str,
+        entity_type: str,
+        removal_limit: float | None,
+        retry: Selection | None,
     ) -> Job:
         statement = (
             jobs.insert()
@@ -129,6 +183,8 @@ class Jobs:
                 state=JobState.QUEUED,
                 created_at=epoch_now(),
                 removal_limit=removal_limit,
+                mode=JobMode.REINDEX if retry is None else JobMode.RETRY,
+                retries=None if retry is None else _stored([retry]),
             )
             .returning(jobs)
         )
@@ -364,12 +420,15 @@ def insert_errors(
 
 
 def _job(values: RowMapping) -> Job:
-    return Job(
-        state=JobState(values["state"]),
-        counters=Counters(*(values[name] for name in COUNTERS)),
-        **{
-            field.name: values[field.name]
-            for field in fields(Job)
-            if field.name not in ("state", "counters")
-        },
-    )
+    converted: dict[str, Any] = {
+        "state": JobState(values["state"]),
+        "mode": JobMode(values["mode"]),
+        "retries": tuple(Selection(**one) for one in values["retries"] or ()),
+        "counters": Counters(*(values[name] for name in COUNTERS)),
+    }
+    plain = {field.name: values[field.name] for field in fields(Job) if field.name not in converted}
+    return Job(**plain, **converted)
+
+
+def _stored(retries: Sequence[Selection]) -> list[dict[str, Any]]:
+    return [asdict(one) for one in retries]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import and_, delete, exists, func, select
 
@@ -17,6 +18,10 @@ from celeriac.model import Counters, Outcome
 PAGES_A_STEP = 100
 KEYS_A_QUERY = 1_000
 IN_INDEX = (Outcome.UNCHANGED, Outcome.INDEXED)
+NOT_LISTED = (Outcome.REPEATED, Outcome.GONE)
+"""Of rows that stand for no entity that its page lists."""
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,8 @@ class Listings:
         query = (
             of_entities(job_id, keys, listings.c.outcome, listings.c.fingerprint)
             .where(listings.c.outcome != Outcome.REPEATED)
-            .order_by(listings.c.page)
+            # The last row stands, and one that is listed is not gone.
+            .order_by(listings.c.outcome != Outcome.GONE, listings.c.page)
         )
         with self._database.read() as connection:
             return {
@@ -54,7 +60,7 @@ class Listings:
             later.c.entity_key == listings.c.entity_key,
             later.c.job_id + "" == job_id,
             later.c.page > listings.c.page,
-            later.c.outcome.not_in([Outcome.REPEATED, *IN_INDEX]),
+            later.c.outcome.not_in([*NOT_LISTED, *IN_INDEX]),
         )
         query = select(func.count(func.distinct(listings.c.entity_key))).where(
             listings.c.job_id == job_id, listings.c.outcome.in_(IN_INDEX), ~not_after_all
@@ -72,7 +78,7 @@ class Listings:
                 and_(
                     taken.c.job_id + "" == listings.c.job_id,
                     taken.c.entity_key == listings.c.entity_key,
-                    taken.c.outcome != Outcome.REPEATED,
+                    taken.c.outcome.not_in(NOT_LISTED),
                 ),
             )
             .where(
@@ -101,7 +107,7 @@ class Listings:
         )
         query = (
             select(listings.c.entity_key)
-            .where(listings.c.job_id == job_id, listings.c.outcome != Outcome.REPEATED)
+            .where(listings.c.job_id == job_id, listings.c.outcome.not_in(NOT_LISTED))
             .group_by(listings.c.entity_key)
             .having(func.count() > 1)
         )
@@ -115,12 +121,12 @@ class Listings:
         counted_again = exists().where(
             later.c.entity_key == listings.c.entity_key,
             later.c.job_id + "" == job_id,
-            later.c.outcome != Outcome.REPEATED,
+            later.c.outcome.not_in(NOT_LISTED),
             later.c.page > listings.c.page,
         )
         query = (
             select(listings.c.outcome, func.count())
-            .where(listings.c.job_id == job_id, listings.c.outcome != Outcome.REPEATED)
+            .where(listings.c.job_id == job_id, listings.c.outcome.not_in(NOT_LISTED))
             .where(counted_again)
             .group_by(listings.c.outcome)
         )
@@ -138,9 +144,9 @@ class Listings:
         """The pages that dealt with any of the entities."""
         numbers: set[int] = set()
         with self._database.read() as connection:
-            for few in _batches(list(keys)):
+            for few in batches(list(keys)):
                 query = of_entities(job_id, few, listings.c.page).where(
-                    listings.c.outcome != Outcome.REPEATED
+                    listings.c.outcome.not_in(NOT_LISTED)
                 )
                 numbers.update(row.page for row in connection.execute(query))
         return sorted(numbers)
@@ -169,7 +175,7 @@ class Listings:
                 connection.execute(delete(listings).where(few))
 
 
-def _batches(keys: list[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
+def batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     """Databases bound the parameters of a statement."""
-    for start in range(0, len(keys), KEYS_A_QUERY):
-        yield keys[start : start + KEYS_A_QUERY]
+    for start in range(0, len(items), KEYS_A_QUERY):
+        yield items[start : start + KEYS_A_QUERY]

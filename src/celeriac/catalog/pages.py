@@ -27,6 +27,9 @@ from celeriac.catalog.tables import jobs, listings, pages
 from celeriac.errors import JobStopped, LeaseLost
 from celeriac.model import Counters, EntityFailure, ListedEntity
 
+LOOKUP_ROUND = 3
+"""The round of pages that look entities up by their ids, after two listings missed them."""
+
 
 class PageState(StrEnum):
     PENDING = "pending"
@@ -44,7 +47,7 @@ class Claim:
     epoch: int
     """The job's epoch when the page was claimed."""
     round: int
-    """1, or 2 in a second listing of the same source."""
+    """1, 2 in a second listing of the same source, or LOOKUP_ROUND."""
     claims: int
     """How often the page was claimed, this time included, without the times it was postponed."""
     postponed: int
@@ -269,6 +272,29 @@ class Pages:
                 )
             )
         return number
+
+    def begin_lookups(self, job_id: str, token: str, cursors: Sequence[str]) -> list[int]:
+        """Add a page of the lookup round for each cursor and return their numbers.
+
+        Raises:
+            JobStopped: the job does not run any more, or another worker finishes it.
+        """
+        held = and_(
+            jobs.c.id == job_id, jobs.c.state == JobState.RUNNING, jobs.c.lease_token == token
+        )
+        with self._database.write() as connection:
+            begun = update(jobs).where(held).values(rounds=LOOKUP_ROUND)
+            if not connection.execute(begun).rowcount:
+                raise JobStopped
+            last = select(func.max(pages.c.number)).where(pages.c.job_id == job_id)
+            first: int = connection.execute(last).scalar_one() + 1
+            added = dict(enumerate(cursors, first))
+            statement = pages.insert().values(
+                job_id=job_id, round=LOOKUP_ROUND, state=PageState.PENDING, sent_at=epoch_now()
+            )
+            rows = [{"number": number, "cursor": cursor} for number, cursor in added.items()]
+            connection.execute(statement, rows)
+        return list(added)
 
     def idle_for(self, job_id: str) -> float:
         """Seconds since a page of the job was committed."""

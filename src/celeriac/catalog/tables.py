@@ -64,6 +64,8 @@ jobs = Table(
     Column("tenant", String(16), nullable=False),
     Column("entity_type", String(256), nullable=False),
     Column("state", String(16), nullable=False),
+    Column("mode", String(16), nullable=False, server_default="reindex"),
+    Column("retries", JSON(none_as_null=True)),
     Column("epoch", Integer, nullable=False, default=0),
     Column("generation", Integer),
     Column("message", Text, nullable=False, default=""),
@@ -141,6 +143,7 @@ job_errors = Table(
     Column("message", Text, nullable=False),
     Column("retryable", Boolean, nullable=False),
     Index("ix_job_errors_job_id_page", "job_id", "page"),
+    Index("ix_job_errors_job_id_entity_id", "job_id", "entity_id"),
 )
 
 knowledge_bases = Table(

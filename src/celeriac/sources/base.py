@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from celeriac.model import Page
@@ -33,3 +35,30 @@ class Source(Protocol):
     def close(self) -> None:
         """Release connections."""
         ...
+
+
+@runtime_checkable
+class LookupSource(Source, Protocol):
+    """A source that can be asked for entities by their ids."""
+
+    lookup_size: int
+    """Ids that one call takes at most; the call is seconds of work."""
+
+    def lookup(self, entity_ids: Sequence[str]) -> Page:
+        """Those of the entities that the source has, as the listing gives them: the same ids, the
+        same fields, and nothing that the listing leaves out.
+
+        An entity that is there and cannot be had is a failure under the id that was asked for.
+        What is neither an entity nor a failure of the page is known to be gone.
+
+        Raises:
+            SourceUnavailable, SourceError: as `page`; nothing is known of any of them then.
+        """
+        ...
+
+
+def look_up(source: LookupSource, entity_ids: Sequence[str]) -> Page:
+    """`source.lookup`, and what is gone; errors as there."""
+    page = source.lookup(entity_ids)
+    there = {one.id for one in page.entities} | {one.entity_id for one in page.failures}
+    return replace(page, gone=tuple(one for one in entity_ids if one not in there))

@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
-from celeriac.errors import SourceError
+from celeriac.errors import MissingId, SourceError, UnreadableDocument
 from celeriac.model import Page
-from celeriac.sources.listing import PageBuilder
+from celeriac.sources.listing import PageBuilder, entity_id
 from celeriac.sources.pagination import Ask, Pagination, pagination
 from celeriac.sources.positions import Position
 from celeriac.sources.rest_auth import Credentials, credentials
 from celeriac.sources.rest_client import Answer, Limits, Refused, RestClient, shown
-from celeriac.sources.rest_options import RestOptions
+from celeriac.sources.rest_options import ITEM_ID, RestOptions
 from celeriac.sources.retry import RetryPolicy
 
 __all__ = ["RestOptions", "RestSource", "build_rest"]
 
+LOOKUP_SIZE = 20
+"""Entities asked for in one lookup, a request each."""
+GONE = frozenset({httpx.codes.NOT_FOUND, httpx.codes.GONE})
 MAX_DIGITS = 19
 """Of a total worth believing."""
 DEFAULT_HEADERS = {"Accept": "application/json", "Accept-Language": "*", "User-Agent": "celeriac"}
@@ -46,10 +50,27 @@ class Shape:
     total_header: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Item:
+    """How one entity is asked for."""
+
+    url: str = field(repr=False)
+    """With ITEM_ID in place of the id."""
+    path: str | None
+    """Dotted path of the entity in the answer; None where the body is the entity."""
+
+    def ask(self, identity: str) -> Ask:
+        encoded = quote(identity, safe="")
+        if identity in (".", ".."):  # as they stand they would name a folder of the path
+            encoded = identity.replace(".", "%2E")
+        return Ask("item", link=self.url.replace(ITEM_ID, encoded))
+
+
 def build_rest(
     options: Mapping[str, Any], transport: httpx.BaseTransport | None = None
 ) -> RestSource:
-    """A source of loaded RestOptions; nothing is connected."""
+    """A source of loaded RestOptions, one to look up where it has an `item_url`; nothing is
+    connected."""
     url = httpx.URL(options["url"])
     params = url.params.merge(options["params"])
     client = RestClient(
@@ -57,13 +78,16 @@ def build_rest(
         RetryPolicy(options["max_attempts"]),
         transport=transport,
     )
-    return RestSource(
+    parts = (
         client,
         Endpoint(url.copy_with(query=None), params, {**DEFAULT_HEADERS, **options["headers"]}),
         credentials(options["auth"], client),
         pagination(options["pagination"], options["page_size"], url, params),
         Shape(options["items"], options["id"], options["page_size"], options["total_header"]),
     )
+    if options["item_url"] is None:
+        return RestSource(*parts)
+    return RestLookupSource(*parts, item=Item(options["item_url"], options["item"]))
 
 
 class RestSource:
@@ -130,20 +154,78 @@ class RestSource:
         )
 
 
+class RestLookupSource(RestSource):
+    """A REST source whose entities have URLs of their own, too."""
+
+    lookup_size = LOOKUP_SIZE
+
+    def __init__(self, *parts: Any, item: Item) -> None:
+        super().__init__(*parts)
+        self._item = item
+
+    def lookup(self, entity_ids: Sequence[str]) -> Page:
+        """See `LookupSource.lookup`; a 404 or 410 says that an entity is gone."""
+        page = PageBuilder(self._shape.id, len(entity_ids))
+        for identity in entity_ids:
+            answer = self._item_answer(identity)
+            if answer is not None:
+                page.bytes_read += answer.bytes_read
+                self._list_item(page, identity, answer)
+        return page.build(None)
+
+    def _item_answer(self, identity: str) -> Answer | None:
+        try:
+            return self._answer(self._item.ask(identity))
+        except Refused as error:
+            if error.status not in GONE:
+                raise
+        return None
+
+    def _list_item(self, page: PageBuilder, identity: str, answer: Answer) -> None:
+        """List what was answered under the id that was asked for, come what may."""
+        item = at_path(answer, self._item.path, "item")
+        place = shown(answer.url)
+        if not isinstance(item, Mapping):
+            error = f"{place} is {_kind(item)}, not an object; check the source's `item`."
+            page.fail(UnreadableDocument(error), identity)
+            return
+        try:
+            found = entity_id(item, self._shape.id, place)
+        except MissingId as missing:
+            page.fail(missing, identity)
+            return
+        if found != identity:
+            error = f"{place} has the id {found!r}, not {identity!r}; check `item_url`."
+            page.fail(UnreadableDocument(error), identity)
+            return
+        page.add_entity(identity, item, place)
+
+
+def at_path(answer: Answer, path: str | None, option: str) -> Any:
+    """What stands at the dotted path that an option gives, in the body of an answer.
+
+    Raises:
+        SourceError: there is no such path in it.
+    """
+    value = answer.body
+    for key in path.split(".") if path else ():
+        if not isinstance(value, Mapping) or key not in value:
+            raise SourceError(
+                f"{shown(answer.url)} sent {_kind(value)} without {key!r}; "
+                f"check the source's `{option}` ({path})."
+            )
+        value = value[key]
+    return value
+
+
 def items_of(answer: Answer, path: str | None) -> Sequence[Any]:
     """The array of entities in an answer; null stands for an empty one.
 
     Raises:
         SourceError: there is no array at the path.
     """
-    value = answer.body
+    value = at_path(answer, path, "items")
     where = shown(answer.url)
-    for key in path.split(".") if path else ():
-        if not isinstance(value, Mapping) or key not in value:
-            raise SourceError(
-                f"{where} sent {_kind(value)} without {key!r}; check the source's `items` ({path})."
-            )
-        value = value[key]
     if value is None and path:
         return ()
     if not isinstance(value, list):

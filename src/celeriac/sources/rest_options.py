@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Any
 from urllib.parse import urlsplit
 
 from marshmallow import Schema, ValidationError, fields, validates_schema
 from marshmallow.validate import Length, Range
 
 from celeriac.sources.options import SourceOptions, Variant, page_size
+
+ITEM_ID = "{id}"
+"""What stands for the entity's id in `item_url`."""
 
 _NAME = Length(min=1)
 
@@ -22,6 +26,13 @@ def _check_url(url: str) -> None:
         usable = False
     if not usable:
         raise ValidationError("Must be a URL that begins with http:// or https:// and a host.")
+
+
+def _check_item_url(url: str) -> None:
+    _check_url(url)
+    parts = urlsplit(url)
+    if ITEM_ID not in parts.path + parts.query or ITEM_ID in parts.netloc:
+        raise ValidationError(f"Must hold {ITEM_ID} in its path or its query.")
 
 
 def _check_header(value: str) -> None:
@@ -125,6 +136,9 @@ class RestOptions(SourceOptions):
     url = fields.String(required=True, validate=_check_url)
     items = fields.String(load_default=None, allow_none=True, validate=_NAME)
     """Dotted path of the array in the answer's body; the body itself without it."""
+    item_url = fields.String(load_default=None, allow_none=True, validate=_check_item_url)
+    item = fields.String(load_default=None, allow_none=True, validate=_NAME)
+    """Dotted path of the entity in the answer of `item_url`."""
     params = fields.Dict(keys=fields.String(), values=fields.Raw(), load_default=dict)
     headers = fields.Dict(
         keys=fields.String(validate=_check_header),
@@ -140,3 +154,8 @@ class RestOptions(SourceOptions):
     max_attempts = fields.Integer(load_default=5, validate=Range(1, 20))
     max_response_bytes = fields.Integer(load_default=64 << 20, validate=Range(min=1))
     total_header = fields.String(load_default="X-Total-Count", allow_none=True, validate=_NAME)
+
+    @validates_schema
+    def _item_of_an_url(self, data: dict[str, Any], **_: object) -> None:
+        if data.get("item") and not data.get("item_url"):
+            raise ValidationError("Is of no use without item_url.", "item")

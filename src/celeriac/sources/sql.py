@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from sqlalchemy.exc import ArgumentError
 from celeriac.errors import MissingId, SourceError
 from celeriac.model import Page
 from celeriac.sources import databases
-from celeriac.sources.keyset import Key, decode_key, encode_key
+from celeriac.sources.keyset import Key, decode_key, encode_key, typed_ids
 from celeriac.sources.listing import PageBuilder
 from celeriac.sources.options import SourceOptions, page_size
 from celeriac.sources.positions import MISMATCH, Position
@@ -26,6 +27,8 @@ PAGE_BYTES = 8 << 20
 """A page ends once it has read this much, so that it stays seconds of work."""
 ROW_BUFFER = 100
 """Rows fetched at once."""
+LOOKUP_SIZE = 100
+"""Ids asked for in one statement."""
 
 
 def _check_url(url: str) -> None:
@@ -95,11 +98,18 @@ class Listing:
         """Rows in order, from the one after the row with these keys on."""
         source = self._source()
         columns = [source.c[name] for name in self.order]
-        listed: list[sa.ColumnElement[bool]] = [column.is_not(None) for column in columns]
-        if after is not None:
-            listed.append(_beyond(columns, after))
-        statement: sa.Select[Any] = sa.select(sa.text("listing.*"))
-        return statement.select_from(source).where(*listed).order_by(*columns).limit(limit)
+        beyond = () if after is None else (_beyond(columns, after),)
+        return self._listed(source, *beyond).limit(limit)
+
+    def rows_of(self, ids: Sequence[Key | float]) -> sa.Select[Any]:
+        """The rows with one of these values in the id's column, in order."""
+        source = self._source()
+        return self._listed(source, source.c[self.id].in_(_untyped("id", ids)))
+
+    def any_id(self) -> sa.Select[Any]:
+        """The id of some row."""
+        column = self._source().c[self.id]
+        return sa.select(column).where(column.is_not(None)).limit(1)
 
     def counts(self) -> sa.Select[Any]:
         """How many rows there are, and in how many a column of the order is NULL."""
@@ -108,6 +118,12 @@ class Listing:
         return sa.select(
             sa.func.count(), sa.func.coalesce(sa.func.sum(sa.case((missing, 1), else_=0)), 0)
         ).select_from(source)
+
+    def _listed(self, source: sa.FromClause, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        columns = [source.c[name] for name in self.order]
+        there = [column.is_not(None) for column in columns]
+        statement: sa.Select[Any] = sa.select(sa.text("listing.*"))
+        return statement.select_from(source).where(*there, *conditions).order_by(*columns)
 
     def _source(self) -> sa.FromClause:
         columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in self.order]
@@ -122,6 +138,7 @@ class SqlSource:
     """Lists rows of a table or query. See `SqlOptions`."""
 
     stable_listing = True
+    lookup_size = LOOKUP_SIZE
 
     def __init__(self, engine: Engine, listing: Listing, page_size: int) -> None:
         self._engine = engine
@@ -149,6 +166,22 @@ class SqlSource:
             )
         return page.build(following, total)
 
+    def lookup(self, entity_ids: Sequence[str]) -> Page:
+        """See `LookupSource.lookup`. Of several rows with one id the listing's first is taken."""
+        wanted = frozenset(entity_ids)
+        page = PageBuilder(self._listing.id, len(entity_ids))
+        with databases.reading(self._engine) as connection:
+            parsed = self._parsed_columns(connection)
+            sample = connection.execute(self._listing.any_id()).scalar()
+            ids = typed_ids(entity_ids, sample, connection.dialect.name)
+            if ids:
+                for row in self._rows(connection, self._listing.rows_of(ids)):
+                    self._add(page, row, parsed)
+        found = page.build(None)
+        # A comparison in the database may take more for equal than is, such as other cases.
+        entities = tuple(one for one in found.entities if one.id in wanted)
+        return replace(found, entities=entities, failures=())
+
     def close(self) -> None:
         """See `Source.close`."""
         self._engine.dispose()
@@ -162,20 +195,29 @@ class SqlSource:
     ) -> str | None:
         """List rows; return the cursor where there are more."""
         parsed = self._parsed_columns(connection)
-        statement = self._listing.rows(after, self._page_size + 1)
         last: Mapping[str, Any] | None = None
-        with connection.execution_options(stream_results=True, max_row_buffer=ROW_BUFFER).execute(
-            statement
-        ) as result:
-            for mapping in result.mappings():
-                row: Mapping[str, Any] = {str(name): value for name, value in mapping.items()}
+        statement = self._listing.rows(after, self._page_size + 1)
+        with closing(self._rows(connection, statement)) as rows:
+            for row in rows:
                 if page.full and last is not None:
                     return self._encode(last)
                 last = row
-                fields = _fields(row, parsed)
-                page.bytes_read += size_of(fields)
-                page.add(fields, f"{self._place}, row with {self._key_of(row)}")
+                self._add(page, row, parsed)
         return None
+
+    @staticmethod
+    def _rows(
+        connection: sa.Connection, statement: sa.Select[Any]
+    ) -> Generator[Mapping[str, Any], None, None]:
+        options = {"stream_results": True, "max_row_buffer": ROW_BUFFER}
+        with connection.execution_options(**options).execute(statement) as result:
+            for mapping in result.mappings():
+                yield {str(name): value for name, value in mapping.items()}
+
+    def _add(self, page: PageBuilder, row: Mapping[str, Any], parsed: frozenset[str]) -> None:
+        fields = _fields(row, parsed)
+        page.bytes_read += size_of(fields)
+        page.add(fields, f"{self._place}, row with {self._key_of(row)}")
 
     def _key_of(self, row: Mapping[str, Any]) -> str:
         """For messages."""
@@ -233,18 +275,20 @@ class SqlSource:
 def _beyond(
     columns: Sequence[sa.ColumnElement[Any]], after: Sequence[Key]
 ) -> sa.ColumnElement[bool]:
-    """(key, id) > (after), in a form that every database takes and an index on the key serves.
-
-    Parameters go untyped, for the database knows best what it compares them with.
-    """
-    bound = [
-        sa.bindparam(f"after_{number}", value, type_=sa.types.NullType())
-        for number, value in enumerate(after)
-    ]
+    """(key, id) > (after), in a form that every database takes and an index on the key serves."""
+    bound = _untyped("after", after)
     if len(columns) == 1:
         return columns[0] > bound[0]
     key, identity = columns
     return sa.and_(key >= bound[0], sa.or_(key > bound[0], identity > bound[1]))
+
+
+def _untyped(name: str, values: Sequence[Key | float]) -> list[sa.BindParameter[Any]]:
+    """Parameters that go untyped, for the database knows best what it compares them with."""
+    return [
+        sa.bindparam(f"{name}_{number}", value, type_=sa.types.NullType())
+        for number, value in enumerate(values)
+    ]
 
 
 def _fields(row: Mapping[str, Any], parsed: frozenset[str]) -> dict[str, Any]:
