@@ -1,5 +1,9 @@
 """The lookup round: what the listings of an unstable source missed is asked for by its id before it
-is held to be gone. The pages that ask index what they find."""
+is held to be gone. The pages that ask index what they find.
+
+The second listing is read all the same: it finds new entities that the first one missed, and whose
+ids nobody knows.
+"""
 
 from __future__ import annotations
 

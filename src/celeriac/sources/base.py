@@ -14,7 +14,8 @@ class Source(Protocol):
     """Where the entities of one type live.
 
     A cursor is opaque text that fits into a database column and a task; it stays valid across
-    processes. Implementations are safe to call from several threads.
+    processes. An entity's id is text of at most 512 characters. Implementations are safe to call
+    from several threads.
     """
 
     @property
