@@ -314,11 +314,11 @@ def test_complaints(tmp_path: Path, lines: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("- a\n", "1: must be a mapping with the keys tenants and models"),
-        ("just text\n", "1: must be a mapping with the keys tenants and models"),
+        ("- a\n", "1: must be a mapping with the keys tenants, models and security"),
+        ("just text\n", "1: must be a mapping with the keys tenants, models and security"),
         (
             '"a\\nb": 1\n',
-            "1: a\\nb: unknown key 'a\\nb'; known are models, tenants",
+            "1: a\\nb: unknown key 'a\\nb'; known are models, security, tenants",
         ),
         ("tenants: [a]\n", "1: tenants: must be a mapping"),
         ("tenants: {acme: }\n", "1: tenants.acme: has no value; give it one, or remove the key"),
@@ -464,6 +464,6 @@ def test_the_examples_on_the_page_are_valid(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "configuring.md").read_text("utf-8")
     examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
 
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         assert load(tmp_path, example).path
