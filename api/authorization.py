@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from flask import Flask, current_app, g
+from flask import Flask, current_app, g, request
 
 from celeriac.errors import Forbidden, NotFound
 from celeriac.security.principal import Principal, Scope
@@ -83,13 +83,19 @@ def authorize(principal: Principal, endpoint: str | None, arguments: Mapping[str
 
 
 def owned(kind: str, id: str, find: Callable[[str], Owned | None]) -> Owned:
-    """What `find` finds under an id, if it belongs to a tenant of the one who asks.
+    """What `find` finds under an id, if it belongs to a tenant of the one who asks, and to the
+    one in the path where that names one.
 
     Raises:
         NotFound: there is no such thing, or it is another tenant's: nobody can tell which.
     """
-    principal: Principal = g.principal
     found = find(id)
-    if found is None or not principal.reaches(found.tenant):
+    if found is None or not _within_reach(found.tenant):
         raise NotFound(f"There is no {kind} {id!r}.")
     return found
+
+
+def _within_reach(tenant: str) -> bool:
+    principal: Principal = g.principal
+    named = (request.view_args or {}).get("tenant", tenant)
+    return tenant == named and principal.reaches(tenant)

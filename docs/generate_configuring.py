@@ -29,6 +29,7 @@ from celeriac.configuration.schemas import (
     TenantSchema,
     TextFieldSchema,
 )
+from celeriac.configuration.security import IssuerSchema, SecuritySchema
 from celeriac.embedding.registry import BUILTIN, ModelSchema
 from celeriac.settings import VARIABLES
 from celeriac.sources.options import Variant
@@ -104,6 +105,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "sources": sources,
     "builtin_models": models,
     "model": lambda: keys(ModelSchema(), without="name"),
+    "security": lambda: keys(SecuritySchema()),
+    "issuer": lambda: keys(IssuerSchema()),
 }
 
 
@@ -172,6 +175,8 @@ def _bounds(field: fields.Field[Any]) -> str:
 def _default(field: fields.Field[Any]) -> str:
     if field.required:
         return "required"
+    if isinstance(field, fields.Nested):
+        return ""
     default = field.load_default() if callable(field.load_default) else field.load_default
     if isinstance(default, Enum):
         default = default.value

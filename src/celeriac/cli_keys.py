@@ -94,10 +94,12 @@ def create(
     name: str,
     as_json: bool,
 ) -> None:
-    """Make a key and print it: once, it is not kept."""
+    """Make a key and print it: it is not kept."""
+    if len(name) > MAX_NAME:
+        raise click.BadParameter(f"has more than {MAX_NAME} characters.", param_hint="--name")
     with open_runtime(store=False) as runtime:
         key, secret = runtime.catalog.api_keys.create(
-            tenants=tenants, scopes=scopes, name=name[:MAX_NAME], lifetime=lifetime
+            tenants=tenants, scopes=scopes, name=name, lifetime=lifetime
         )
     _show_new(key, secret, as_json=as_json)
 
@@ -106,7 +108,7 @@ def create(
 @as_json
 @click.pass_obj
 def list_keys(open_runtime: OpenRuntime, *, as_json: bool) -> None:
-    """List the keys, the newest first; what is shown does not open anything."""
+    """List the keys, the newest first."""
     with open_runtime(store=False) as runtime:
         found = runtime.catalog.api_keys.all()
     if as_json:
@@ -135,7 +137,7 @@ def rotate(
     lifetime: float | None,
     as_json: bool,
 ) -> None:
-    """Give a key another secret and print it: once, it is not kept."""
+    """Give a key another secret and print it."""
     with open_runtime(store=False) as runtime:
         key, secret = runtime.catalog.api_keys.rotate(key_id, overlap=overlap, lifetime=lifetime)
     _show_new(key, secret, as_json=as_json)
@@ -146,7 +148,7 @@ def rotate(
 @as_json
 @click.pass_obj
 def revoke(open_runtime: OpenRuntime, *, key_id: str, as_json: bool) -> None:
-    """End a key and the tokens given for it, within seconds and for good."""
+    """End a key and the tokens given for it."""
     with open_runtime(store=False) as runtime:
         key = runtime.catalog.api_keys.revoke(key_id)
     if as_json:

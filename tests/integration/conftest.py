@@ -24,6 +24,15 @@ def store(request: pytest.FixtureRequest) -> Iterator[VectorStore]:
     store.close()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty catalog."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'catalog.sqlite'}"
+    found: str = request.getfixturevalue("postgres_url")
+    return found
+
+
 @pytest.fixture
 def world(store: VectorStore, tmp_path: Path, redis_url: str) -> Iterator[World]:
     world = World(

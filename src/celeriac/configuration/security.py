@@ -157,8 +157,7 @@ class SecuritySchema(Schema):
         load_default=list,
         validate=_distinct_issuers,
         metadata={
-            "description": "Identity providers whose tokens are accepted; see "
-            "[Security](#security)."
+            "description": "Identity providers whose tokens are accepted; see [Issuers](#issuers)."
         },
     )
     token_lifetime = WholeNumber(

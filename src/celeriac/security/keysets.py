@@ -19,8 +19,8 @@ from celeriac.errors import IssuerUnavailable
 
 logger = logging.getLogger(__name__)
 
-REFRESH_AFTER = 3600.0
-"""Seconds after which the keys are fetched again."""
+REFRESH_AFTER = 600.0
+"""Seconds after which the keys are fetched again: so long one that was withdrawn is believed."""
 KEEP = 24 * 3600.0
 """Seconds for which keys are used at most while the issuer cannot be reached."""
 PAUSE = 30.0

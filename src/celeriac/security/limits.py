@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import math
 import time
+from collections.abc import Callable
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -44,10 +45,11 @@ class RateLimits:
     """Limits a minute. Where Redis is away nothing is limited: a request that needs it fails by
     itself, and one that does not is not to fail for being counted."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, clock: Callable[[], float] = time.monotonic) -> None:
         self._redis = redis
+        self._clock = clock
         self._script = redis.register_script(_SCRIPT)
-        self._away_until = 0.0
+        self._away_until = -math.inf
 
     def spend(self, name: str, per_minute: int | None) -> None:
         """Count one; raises RateLimited where it is one too many."""
@@ -58,13 +60,13 @@ class RateLimits:
         self._ask(name, per_minute, spend=False)
 
     def _ask(self, name: str, per_minute: int | None, *, spend: bool) -> None:
-        if per_minute is None or time.monotonic() < self._away_until:
+        if per_minute is None or self._clock() < self._away_until:
             return
         arguments = (max(1, MINUTE // per_minute), MINUTE, int(spend))
         try:
             wait = int(self._script(keys=[_PREFIX + name], args=arguments))
         except RedisError as error:
-            self._away_until = time.monotonic() + PAUSE
+            self._away_until = self._clock() + PAUSE
             logger.warning(
                 "requests are not limited", extra={"action": "limit", "error": str(error)}
             )

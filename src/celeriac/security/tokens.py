@@ -87,7 +87,7 @@ class _IssuerTokens:
         except ExpiredTokenError:
             raise Unauthenticated("The access token has expired.", EXPIRED) from None
         except (MissingClaimError, InvalidClaimError) as error:
-            raise _invalid(f"{error.description}") from None
+            raise _invalid(f"its claim {error.claim} is missing or is not as it must be") from None
         return VerifiedToken(self._principal(claims), min(claims["exp"], FAR) + LEEWAY)
 
     def _verified(self, token: str, header: Mapping[str, Any]) -> dict[str, Any]:

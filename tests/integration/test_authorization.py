@@ -1,0 +1,461 @@
+"""What a request may do: every route of the application, its scope, its tenant, its limits."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import servers
+from flask import Flask
+from flask.testing import FlaskClient
+from identity_provider import AUDIENCE, Provider, identity_provider
+from werkzeug.routing import Rule
+from werkzeug.test import TestResponse
+
+from api import create_app
+from api.application import MAX_BODY
+from api.authorization import scope_of
+from celeriac.runtime import Runtime
+from celeriac.security.principal import Scope
+from celeriac.security.secrets import Secret, SecretKind
+from celeriac.settings import Settings
+
+BOOTSTRAP_KEY = "bootstrap-key-of-the-tests"
+MISSING = "00000000-0000-0000-0000-000000000000"
+NAMES = {"tenant", "entity_type"}
+"""Arguments of a path that are no ids."""
+PUBLIC = {"health.healthz", "health.readyz", "oauth.token"}
+
+
+@dataclass
+class Site:
+    """The application on a real catalog and Redis."""
+
+    app: Flask
+    runtime: Runtime
+
+    @property
+    def client(self) -> FlaskClient:
+        return self.app.test_client()
+
+    def key(self, *scopes: Scope, tenant: str = "acme") -> Secret:
+        _, secret = self.runtime.catalog.api_keys.create(
+            tenants=[tenant], scopes=scopes or list(Scope)
+        )
+        return secret
+
+    def job(self, tenant: str) -> str:
+        """A queued job of the tenant."""
+        index_id = self.runtime.catalog.indexes.ensure(tenant, "article")
+        return self.runtime.catalog.jobs.request(index_id, tenant, "article").job.id
+
+    def ask(self, method: str, path: str, credential: str | Secret | None = None) -> TestResponse:
+        return self.client.open(path, method=method, headers=bearer(credential))
+
+
+def bearer(credential: str | Secret | None) -> dict[str, str]:
+    if credential is None:
+        return {}
+    text = credential.reveal() if isinstance(credential, Secret) else credential
+    return {"Authorization": f"Bearer {text}"}
+
+
+Open = Callable[..., Site]
+
+
+@pytest.fixture
+def open_site(tmp_path: Path, redis_url: str) -> Iterator[Open]:
+    """Opens applications on one catalog and Redis, each with a section `security` of its own."""
+    opened: list[Runtime] = []
+
+    def open_one(*, redis: str = redis_url, **security: Any) -> Site:
+        file = tmp_path / f"celeriac-{len(opened)}.yaml"
+        file.write_text(json.dumps({"security": security}), "utf-8")
+        environ = {
+            "CELERIAC_HOME": str(tmp_path),
+            "CELERIAC_CONFIG": str(file),
+            "CELERIAC_REDIS_URL": redis,
+            "CELERIAC_DATABASE_URL": f"sqlite:///{tmp_path / 'catalog.sqlite'}",
+            "CELERIAC_API_KEY": BOOTSTRAP_KEY,
+        }
+        runtime = Runtime(Settings.load(environ))
+        opened.append(runtime)
+        return Site(create_app(runtime), runtime)
+
+    yield open_one
+    for runtime in opened:
+        runtime.close()
+
+
+@pytest.fixture
+def site(open_site: Open) -> Site:
+    return open_site()
+
+
+def routes(site: Site) -> Iterator[tuple[str, Rule]]:
+    """Every method of every route that asks for a credential."""
+    for rule in site.app.url_map.iter_rules():
+        if rule.endpoint not in PUBLIC:
+            for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+                yield method, rule
+
+
+def path_of(rule: Rule, **arguments: str) -> str:
+    known = {"tenant": "acme", "entity_type": "article", **arguments}
+    path = rule.rule
+    for name in rule.arguments:
+        path = path.replace(f"<{name}>", known.get(name, MISSING))
+    assert "<" not in path, f"{rule.rule}: say in `path_of` what stands for a converter"
+    return path
+
+
+def test_what_is_open_to_everybody_is_named_here(site: Site) -> None:
+    with site.app.app_context():
+        public = {name for name in site.app.view_functions if scope_of(name) is None}
+
+    assert public == PUBLIC
+
+
+def test_an_endpoint_that_declares_nothing_keeps_the_application_from_starting(
+    monkeypatch: pytest.MonkeyPatch, open_site: Open
+) -> None:
+    monkeypatch.setattr("api.authorization._declared", {})
+
+    with pytest.raises(RuntimeError, match=r"jobs\.cancel_job.*@requires"):
+        open_site()
+
+
+def test_no_route_answers_without_a_credential(site: Site) -> None:
+    for method, rule in routes(site):
+        answer = site.ask(method, path_of(rule))
+        assert answer.status_code == 401, rule
+        assert answer.headers["WWW-Authenticate"] == 'Bearer realm="celeriac"'
+        assert answer.json is not None
+        assert answer.json["fault"]["detail"]["errorcode"] == "oauth.v2.MissingAccessToken"
+
+
+def test_no_route_answers_to_an_invalid_credential(site: Site) -> None:
+    secret = Secret.new(SecretKind.API_KEY)
+    for method, rule in routes(site):
+        answer = site.ask(method, path_of(rule), secret)
+        assert answer.status_code == 401, rule
+        assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
+        assert answer.json is not None
+        assert answer.json["fault"]["detail"]["errorcode"] == "oauth.v2.InvalidAccessToken"
+        assert secret.secret not in answer.text
+
+
+def test_every_route_wants_its_scope(site: Site) -> None:
+    for method, rule in routes(site):
+        with site.app.app_context():
+            wanted = scope_of(rule.endpoint)
+        assert wanted is not None
+        lacking = site.key(*(scope for scope in Scope if scope != wanted))
+        answer = site.ask(method, path_of(rule), lacking)
+        assert answer.status_code == 403, rule
+        assert f'scope="{wanted}"' in answer.headers["WWW-Authenticate"]
+        assert answer.json is not None
+        assert answer.json["code"] == 403
+        assert str(wanted) in answer.json["message"]
+
+
+def test_every_route_keeps_tenants_apart(site: Site) -> None:
+    """A tenant in the path must be the credential's; an id of another is as one that is not."""
+    key = site.key()
+    for method, rule in routes(site):
+        assert rule.arguments, f"{rule.rule}: test what it lists, and leave it out here"
+        if "tenant" in rule.arguments:
+            answer = site.ask(method, path_of(rule, tenant="globex"), key)
+            assert answer.status_code == 403, rule
+            assert answer.json is not None
+            assert answer.json.keys() == {"code", "type", "message"}
+        for name in rule.arguments - NAMES:
+            found, missing = as_if_missing(site, method, rule, name, key)
+            assert found.status_code == missing.status_code == 404, rule
+            assert found.text == missing.text
+            assert list(found.headers) == list(missing.headers)
+
+
+def as_if_missing(
+    site: Site, method: str, rule: Rule, name: str, key: Secret
+) -> tuple[TestResponse, TestResponse]:
+    """The answers to an id of another tenant and to one that is not there."""
+    foreign = {"job_id": lambda: site.job("globex")}
+    assert name in foreign, f"{rule.rule}: say here how to make a {name} of another tenant"
+    theirs = foreign[name]()
+    found = site.ask(method, path_of(rule, **{name: theirs}), key)
+    found.data = found.data.replace(theirs.encode(), MISSING.encode())
+    return found, site.ask(method, path_of(rule, **{name: MISSING}), key)
+
+
+def test_what_is_refused_is_not_done(site: Site) -> None:
+    theirs = site.job("globex")
+
+    site.ask("POST", f"/jobs/{theirs}/cancel", site.key())
+
+    job = site.runtime.catalog.jobs.get(theirs)
+    assert job is not None
+    assert job.state == "queued"
+
+
+def test_own_jobs_are_there_and_the_bootstrap_key_sees_all(site: Site) -> None:
+    mine, theirs = site.job("acme"), site.job("globex")
+
+    assert site.ask("GET", f"/jobs/{mine}", site.key(Scope.AGENT_READ)).status_code == 200
+    for job in (mine, theirs):
+        assert site.client.get(f"/jobs/{job}", headers={"x-api-key": BOOTSTRAP_KEY}).json
+
+
+def test_a_key_is_accepted_in_either_header(site: Site) -> None:
+    job, key = site.job("acme"), site.key().reveal()
+
+    for headers in ({"x-api-key": key}, {"Authorization": f"bearer  {key}"}):
+        assert site.client.get(f"/jobs/{job}", headers=headers).status_code == 200
+    for headers in ({"Authorization": key}, {"Authorization": f"Basic {key}"}):
+        assert site.client.get(f"/jobs/{job}", headers=headers).status_code == 401
+    assert site.client.get(f"/jobs/{job}?api_key={key}").status_code == 401
+
+
+def test_what_is_not_there_is_told_to_nobody_without_a_credential(site: Site) -> None:
+    assert site.ask("GET", "/nothing").status_code == 401
+    assert site.ask("GET", "/nothing", site.key()).status_code == 404
+    assert site.ask("PUT", f"/jobs/{MISSING}", site.key()).status_code == 405
+
+
+def test_tokens_of_a_provider_are_told_why_they_are_refused(open_site: Open) -> None:
+    with identity_provider() as provider:
+        site = open_site(issuers=[{"issuer": provider.issuer, "audience": AUDIENCE}])
+        job, theirs = site.job("acme"), site.job("globex")
+        token = provider.token()
+
+        assert site.ask("GET", f"/jobs/{job}", token).status_code == 200
+        assert site.ask("GET", f"/jobs/{theirs}", token).status_code == 404
+        assert site.ask("GET", f"/jobs/{job}", provider.token(scope="")).status_code == 403
+        expired = site.ask("GET", f"/jobs/{job}", provider.token(exp=1))
+        assert expired.json is not None
+        assert expired.json["fault"] == {
+            "faultstring": "The access token has expired.",
+            "detail": {"errorcode": "keymanagement.service.access_token_expired"},
+        }
+        answer = _away(site, provider, job)
+
+    assert answer.status_code == 200
+
+
+def _away(site: Site, provider: Provider, job: str) -> TestResponse:
+    """A known token while the provider is down."""
+    token = provider.token(n=1)
+    site.ask("GET", f"/jobs/{job}", token)
+    provider.down = True
+    return site.ask("GET", f"/jobs/{job}", token)
+
+
+def test_a_provider_that_is_down_is_an_outage(open_site: Open) -> None:
+    with identity_provider() as provider:
+        site = open_site(issuers=[{"issuer": provider.issuer, "audience": AUDIENCE}])
+        provider.down = True
+        answer = site.ask("GET", f"/jobs/{MISSING}", provider.token())
+
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    assert provider.issuer not in answer.text
+
+
+# POST /oauth/token
+
+
+def grant(site: Site, secret: Secret | None = None, **form: Any) -> TestResponse:
+    client = {} if secret is None else {"client_id": secret.id, "client_secret": secret.secret}
+    return site.client.post(
+        "/oauth/token", data={"grant_type": "client_credentials", **client, **form}
+    )
+
+
+def basic(secret: Secret) -> dict[str, str]:
+    pair = base64.b64encode(f"{secret.id}:{secret.secret}".encode()).decode()
+    return {"Authorization": f"Basic {pair}"}
+
+
+def test_a_key_is_exchanged_for_a_token_that_every_replica_accepts(open_site: Open) -> None:
+    site, replica = open_site(), open_site()
+    secret, job = site.key(Scope.AGENT_READ, Scope.AGENT_MANAGE), site.job("acme")
+
+    answer = grant(site, secret)
+
+    assert answer.status_code == 200
+    assert answer.headers["Cache-Control"] == "no-store"
+    body = answer.json
+    assert body is not None
+    assert body.keys() == {"access_token", "token_type", "expires_in", "scope"}
+    assert (body["token_type"], body["scope"]) == ("Bearer", "ai.agent_manage ai.agent_read")
+    assert 3590 <= body["expires_in"] <= 3600
+    for one in (site, replica):
+        assert one.ask("GET", f"/jobs/{job}", body["access_token"]).status_code == 200
+        assert one.ask("GET", f"/jobs/{site.job('globex')}", secret).status_code == 404
+
+
+def test_a_client_may_use_http_basic_and_ask_for_less(open_site: Open) -> None:
+    site = open_site(token_lifetime=90)
+    secret, job = site.key(), site.job("acme")
+    form = {"grant_type": "client_credentials", "scope": "ai.agent_read"}
+
+    body = site.client.post("/oauth/token", data=form, headers=basic(secret)).json
+
+    assert body is not None
+    assert body["scope"] == "ai.agent_read"
+    assert body["expires_in"] <= 90
+    assert site.ask("GET", f"/jobs/{job}", body["access_token"]).status_code == 200
+    assert site.ask("POST", f"/jobs/{job}/cancel", body["access_token"]).status_code == 403
+
+
+def test_a_token_is_not_exchanged_for_another(site: Site) -> None:
+    body = grant(site, site.key()).json
+    assert body is not None
+    token = Secret.parse(body["access_token"])
+    assert token is not None
+
+    assert grant(site, token).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "error"),
+    [
+        ({"client_secret": "0" * 64}, 401, "invalid_client"),
+        ({"client_secret": ""}, 401, "invalid_client"),
+        ({"client_id": ""}, 401, "invalid_client"),
+        ({"client_id": "a.b", "client_secret": "c.d"}, 401, "invalid_client"),
+        ({"grant_type": "password"}, 400, "unsupported_grant_type"),
+        ({"grant_type": ""}, 400, "invalid_request"),
+        ({"scope": "ai.agent_read admin"}, 400, "invalid_scope"),
+        ({"scope": ["ai.agent_read", "ai.agent_read"]}, 400, "invalid_request"),
+    ],
+)
+def test_a_refused_grant_says_why_as_the_standard_has_it(
+    site: Site, form: dict[str, Any], status: int, error: str
+) -> None:
+    answer = grant(site, site.key(Scope.AGENT_READ), **form)
+
+    assert answer.status_code == status
+    assert answer.json is not None
+    assert answer.json.keys() == {"error", "error_description"}
+    assert answer.json["error"] == error
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+
+
+def test_other_ways_to_ask_for_a_token_are_refused(site: Site) -> None:
+    secret = site.key()
+    form = {"grant_type": "client_credentials"}
+    credentials = {"client_id": secret.id, "client_secret": secret.secret}
+
+    both = site.client.post("/oauth/token", data={**form, **credentials}, headers=basic(secret))
+    query = site.client.post("/oauth/token", query_string={**form, **credentials})
+    body = site.client.post("/oauth/token", json={**form, **credentials})
+    broken = site.client.post("/oauth/token", data=form, headers={"Authorization": "Basic !"})
+    bootstrap = site.client.post(
+        "/oauth/token", data={**form, "client_id": "x", "client_secret": BOOTSTRAP_KEY}
+    )
+
+    answers = [both, query, body, broken, bootstrap]
+    assert [answer.status_code for answer in answers] == [400, 400, 400, 401, 401]
+    assert site.client.get("/oauth/token").status_code == 401
+
+
+def test_a_revoked_or_expired_key_gets_no_token(site: Site) -> None:
+    secret = site.key()
+    site.runtime.catalog.api_keys.revoke(secret.id)
+    _, ended = site.runtime.catalog.api_keys.create(
+        tenants=["acme"], scopes=[Scope.AGENT_READ], lifetime=0
+    )
+
+    for one in (secret, ended):
+        answer = grant(site, one)
+        assert answer.json is not None
+        assert (answer.status_code, answer.json["error"]) == (401, "invalid_client")
+        assert one.secret not in answer.text
+
+
+# Limits
+
+
+def test_a_credential_that_asks_too_often_has_to_wait(open_site: Open) -> None:
+    site, replica = open_site(requests_per_minute=6), open_site(requests_per_minute=6)
+    secret, other = site.key(), site.key()
+    token = grant(site, secret).json
+    assert token is not None
+    for one in (site, replica):
+        for credential in (secret, token["access_token"]):
+            assert one.ask("GET", f"/jobs/{MISSING}", credential).status_code == 404
+    site.ask("GET", f"/jobs/{MISSING}", secret)
+
+    answer = replica.ask("GET", f"/jobs/{MISSING}", secret)
+
+    assert answer.status_code == 429
+    assert 1 <= int(answer.headers["Retry-After"]) <= 10
+    assert answer.json is not None
+    assert (answer.json["code"], answer.json["type"]) == (429, "too_many_requests")
+    assert site.ask("GET", f"/jobs/{MISSING}", other).status_code == 404
+    for _number in range(10):
+        assert site.ask("GET", f"/jobs/{MISSING}", BOOTSTRAP_KEY).status_code == 404
+
+
+def test_limits_may_be_lifted(open_site: Open) -> None:
+    site = open_site(requests_per_minute=None, failures_per_minute=None)
+
+    for _number in range(10):
+        assert site.ask("GET", f"/jobs/{MISSING}", "wrong").status_code == 401
+
+
+@pytest.mark.parametrize(("proxies", "status"), [(0, 429), (1, 401)])
+def test_failures_are_counted_by_the_address_that_the_proxies_tell(
+    open_site: Open, proxies: int, status: int
+) -> None:
+    site = open_site(failures_per_minute=2, trusted_proxies=proxies)
+
+    def fail(address: str) -> int:
+        # What stands before the proxy's entry is the client's own invention.
+        headers = {"x-api-key": "wrong", "X-Forwarded-For": f"10.0.0.1, {address}"}
+        return site.client.get(f"/jobs/{MISSING}", headers=headers).status_code
+
+    assert [fail("192.0.2.1") for _ in range(3)] == [401, 401, 429]
+    assert fail("192.0.2.2") == status
+
+
+def test_the_token_endpoint_counts_failures_too(open_site: Open) -> None:
+    site = open_site(failures_per_minute=2)
+
+    answers = [grant(site, Secret.new(SecretKind.API_KEY)).status_code for _ in range(3)]
+
+    assert answers == [401, 401, 429]
+
+
+def test_while_redis_is_away_requests_that_do_not_need_it_are_answered(
+    open_site: Open, tmp_path: Path
+) -> None:
+    (tmp_path / "own").mkdir()
+    with servers.redis(tmp_path / "own") as redis:
+        site = open_site(redis=redis.url, requests_per_minute=1)
+        job, key = site.job("acme"), site.key()
+        redis.stop()
+
+        for _number in range(3):
+            assert site.ask("GET", f"/jobs/{job}", key).status_code == 200
+        redis.start()
+
+
+# Bodies
+
+
+def test_a_body_that_is_too_deep_or_too_large_is_refused(site: Site) -> None:
+    path, headers = "/ai-rag-indexer/acme/article/search", bearer(site.key())
+    json_type = {"content-type": "application/json"}
+
+    deep = site.client.post(path, data="[" * 100_000, headers={**headers, **json_type})
+    large = site.client.post(path, data="x" * (MAX_BODY + 1), headers={**headers, **json_type})
+
+    assert (deep.status_code, large.status_code) == (400, 413)
