@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -269,6 +270,7 @@ class CancelQuery(Schema):
     force = fields.Boolean(load_default=False)
 
 
+@cache
 def list_of(view: type[Schema]) -> type[Schema]:
     """The schema of a list of these."""
     return type(
