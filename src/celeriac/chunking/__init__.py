@@ -3,6 +3,7 @@
 chunker       a page of texts through all of it
 windows       where the windows of a text begin and end: TOKEN, SENTENCE
 fitting       no chunk longer than the model can read
+counts        how long chunks are for the model
 boundaries    where paragraphs, sentences, lines and words end
 measures      where the tokens of a text's encoding begin
 graphemes     where its grapheme clusters do

@@ -36,10 +36,11 @@ _ORDINAL = rf"(?m:^){_BLANK}*\d{{1,3}}"
 
 
 class _Rank(NamedTuple):
-    """Boundaries of one kind. Of a character that is repeated, only the first begins one."""
+    """Boundaries of one kind."""
 
     opening: re.Pattern[str] | regex.Pattern[str]
-    """A character with which one may begin, found in a fraction of the time."""
+    """A character with which one may begin, found in a fraction of the time; where
+    sentences end, only the first of a row of the same."""
     boundary: regex.Pattern[str]
 
 
@@ -96,16 +97,17 @@ class Boundaries:
     def first(self, least: int, limit: int) -> int | None:
         """The beginning in `[least, limit)` of the first sentence, or else word."""
         units = [self._first(rank, least, limit) for rank in (_PARAGRAPHS, _SENTENCES)]
-        begun = [unit for unit in units if unit is not None]
-        return min(begun) if begun else self._first_word(least, limit)
+        _, cut = min((unit for unit in units if unit), default=(0, None))
+        return self._first_word(least, limit) if cut is None else cut
 
-    def _first(self, rank: _Rank, least: int, limit: int) -> int | None:
+    def _first(self, rank: _Rank, least: int, limit: int) -> tuple[int, int] | None:
+        """Where the first boundary of this kind begins, and the cut at its end."""
         place = max(least - MARGIN, 0)
         while opening := rank.opening.search(self._text, place, limit):
             boundary = rank.boundary.match(self._text, opening.start(), limit)
             cut = self._within(boundary.end(), least, limit - 1) if boundary else None
             if cut is not None:
-                return cut
+                return opening.start(), cut
             place = boundary.end() if boundary else opening.end()
         return None
 
@@ -119,7 +121,7 @@ class Boundaries:
     def _last(self, rank: _Rank, least: int, limit: int) -> int | None:
         near = max(least, limit - NEAR)
         for begin, end in ((near, limit + 1), (max(least - MARGIN, 0), near)):
-            openings = rank.opening.finditer(self._text, begin, end)
+            openings = rank.opening.finditer(self._text, begin, end + 1)  # one looks ahead
             for place in reversed([opening.start() for opening in openings]):
                 cut = self._cut_at(rank, place, least, limit)
                 if cut is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from celeriac.chunking.fitting import Fitted, Fitting
-from celeriac.chunking.measures import MeasuredText
+from celeriac.chunking.measures import MeasuredText, locate_tokens
 from celeriac.chunking.windows import windows
 from celeriac.embedding.base import TokenCounter
 from celeriac.model import Chunk, Splitting
@@ -59,6 +59,8 @@ class Chunker:
             for number, text in enumerate(texts)
             if text and not text.isspace()
         }
+        size, encoding = self._splitting.chunk_size, self._splitting.encoding
+        locate_tokens([text for text in measured.values() if text.tokens > size], encoding)
         spans = [list(windows(text, self._splitting)) for text in measured.values()]
         fitted = dict(zip(measured, self._fitting.fit(list(measured.values()), spans), strict=True))
         return [

@@ -85,7 +85,8 @@ class _ByRuns:
         tails = np.where(within, ends, self._begins[last])
         self._add(counts, spans, starts - offsets, heads - offsets)
         self._add(counts, spans, tails - offsets, ends - offsets)
-        return [int(count) for count in counts]
+        total: list[int] = counts.tolist()
+        return total
 
     def _add(
         self,

@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from celeriac.chunking.boundaries import Boundaries
 from celeriac.chunking.counts import span_counts
@@ -19,8 +19,7 @@ FILL = 0.95
 """What a piece is meant to fill of the model's length: model tokens are not spread evenly."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
+class Fitted(NamedTuple):
     """The windows of one text, as the model can read them."""
 
     spans: list[Span]

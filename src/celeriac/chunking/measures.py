@@ -29,6 +29,9 @@ _SEAM = regex.compile(r"(?r)(?<=[\p{L}\p{N}])[^\p{L}\p{M}\p{N}']")
 _CONTINUATION_MASK, _CONTINUATION = 0xC0, 0x80
 """How to tell a byte of UTF-8 that does not begin a character."""
 
+_Boundaries = tuple[Sequence[int], Sequence[int]]
+"""Where each token begins, and the text ends, rounded down and up to characters."""
+
 
 class MeasuredText:
     """A text, its encoding, where its tokens begin, and its grapheme clusters.
@@ -79,20 +82,37 @@ class MeasuredText:
 
     def tokens_of(self, start: int, end: int) -> int:
         """How many tokens lie in `text[start:end]`, wholly or in part."""
+        if start <= 0 and end >= len(self.text):
+            return self.tokens
         return self.tokens_before(end) - self.token_at(start)
 
     @functools.cached_property
-    def _boundaries(self) -> tuple[Sequence[int], Sequence[int]]:
-        """Where each token begins, and the text ends, rounded down and up to characters."""
-        characters = token_characters(self._encoding)
-        tokens = np.frombuffer(self.ids, dtype=np.uint32)
-        ceils = np.zeros(self.tokens + 1, dtype=np.int64)
-        np.cumsum(characters.begun[tokens], out=ceils[1:])
+    def _boundaries(self) -> _Boundaries:
+        return next(_boundaries([self], self._encoding))
+
+
+def locate_tokens(texts: Sequence[MeasuredText], encoding_name: str) -> None:
+    """Find where the tokens of these texts begin in one go: that is faster than one by one."""
+    for text, boundaries in zip(texts, _boundaries(texts, encoding_name), strict=True):
+        text._boundaries = boundaries
+
+
+def _boundaries(texts: Sequence[MeasuredText], encoding_name: str) -> Iterator[_Boundaries]:
+    characters = token_characters(encoding_name)
+    tokens = np.frombuffer(b"".join(text.ids for text in texts), dtype=np.uint32)
+    begun = np.zeros(len(tokens) + 1, dtype=np.int64)
+    np.cumsum(characters.begun[tokens], out=begun[1:])
+    within = characters.within[tokens]
+    end = 0
+    for text in texts:
+        start, end = end, end + text.tokens
+        ceils = begun[start : end + 1] - begun[start]
         packed = array("q", ceils.tobytes())
-        if self.text.isascii():
-            return packed, packed
-        ceils[:-1] -= characters.within[tokens]
-        return array("q", ceils.tobytes()), packed
+        if text.text.isascii():
+            yield packed, packed
+        else:
+            ceils[:-1] -= within[start:end]
+            yield array("q", ceils.tobytes()), packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +147,16 @@ def _encode(text: str, encoding_name: str, segment: int) -> array[int]:
     """The tokens of a text, as `numpy.uint32`."""
     encode = encoding(encoding_name).encode_ordinary
     ids = array("I")
-    for start, end in _segments(text, segment):
-        ids.fromlist(encode(text[start:end]))
+    for part in [text] if len(text) <= segment else _segments(text, segment):
+        ids.fromlist(encode(part))
     return ids
 
 
-def _segments(text: str, size: int) -> Iterator[tuple[int, int]]:
+def _segments(text: str, size: int) -> Iterator[str]:
     start = 0
     while len(text) - start > size:
         seam = _SEAM.search(text, start + 1, start + size)
         end = seam.start() if seam else start + size
-        yield start, end
+        yield text[start:end]
         start = end
-    yield start, len(text)
+    yield text[start:]
