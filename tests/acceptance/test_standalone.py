@@ -188,6 +188,17 @@ def test_a_wrong_configuration_says_where(tmp_path: Path) -> None:
         pass
 
 
+def test_a_job_that_fails_says_why_and_so_does_the_log(
+    service: Service, articles: Articles, documents: list[JsonObject]
+) -> None:
+    (articles.folder / "documents.jsonl").unlink()
+    job = service.reindex("acme", "article")
+    articles.write(documents)
+    assert "does not exist; check the source's `path`" in job["message"]
+    line = f"job failed, action=fail job={job['id']} reason={job['message']}"
+    assert line in service.processes["standalone"].log.read_text()
+
+
 def test_killed_in_the_middle_of_a_job_it_goes_on_when_started_again(
     tmp_path: Path, documents: list[JsonObject]
 ) -> None:
