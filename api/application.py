@@ -20,6 +20,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     app = Flask("celeriac", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.extensions["celeriac"] = Services.of(runtime or process_runtime())
     errors.register(app)
     authentication.register(app)

@@ -113,6 +113,24 @@ def test_an_undeclared_filter_is_refused_with_those_that_are(service: Service) -
     assert "published" in answer.json()["message"]
 
 
+def test_a_filter_value_of_another_type_is_refused(service: Service) -> None:
+    service.reindex("acme", "article")
+    body = {"text": "a", "filter": {"published": {"year": 1970}}}
+    answer = service.client.post("/ai-rag-indexer/acme/article/search", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith("The filter 'published' is declared as string")
+
+
+@pytest.mark.parametrize("content", ['{"text": "a"', '["a"]', '{"text": "a"}'])
+def test_a_body_that_is_no_json_object_is_told_what_to_send(service: Service, content: str) -> None:
+    headers = {"Content-Type": "text/plain"} if content.endswith("}") else {}
+    answer = service.client.post(
+        "/ai-rag-indexer/acme/article/search", content=content, headers=headers
+    )
+    assert answer.status_code == 400
+    assert "Content-Type: application/json" in answer.json()["details"][0]["message"]
+
+
 @pytest.mark.parametrize("path", ["acme/articel", "nobody/article"])
 def test_an_unknown_type_or_tenant_is_a_bad_request(service: Service, path: str) -> None:
     answer = service.client.post(f"/ai-rag-indexer/{path}/reindex")
