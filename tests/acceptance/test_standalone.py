@@ -9,7 +9,7 @@ import httpx
 import pytest
 from articles import Articles
 from collection import Cacm, JsonObject
-from deployment import Service, standalone
+from deployment import Service, standalone, write_configuration
 
 JOB_KEYS = {
     *("id", "tenant", "entity_type", "index_id", "generation", "state", "created_at"),
@@ -215,6 +215,19 @@ def test_a_job_that_fails_says_why_and_so_does_the_log(
     assert "does not exist; check the source's `path`" in job["message"]
     line = f"job failed, action=fail job={job['id']} reason={job['message']}"
     assert line in service.processes["standalone"].log.read_text()
+
+
+def test_a_job_that_waits_for_its_source_says_so(tmp_path: Path) -> None:
+    source = {"kind": "rest", "url": "http://127.0.0.1:1/articles", "max_attempts": 1}
+    article = {"source": source, "text_fields": ["title"], "index": {"model": "stub"}}
+    configuration = write_configuration(tmp_path, {"acme": {"article": article}})
+    with standalone(tmp_path, configuration) as service:
+        location = service.request_reindex("acme", "article")
+        while not (job := service.job(location))["message"]:
+            assert job["state"] in ("queued", "running")
+        service.client.post(f"{location}/cancel")
+    assert job["state"] == "running"
+    assert job["message"].startswith("Page 0 is tried again: http://127.0.0.1:1/articles cannot be")
 
 
 def test_killed_in_the_middle_of_a_job_it_goes_on_when_started_again(
