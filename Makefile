@@ -9,6 +9,9 @@ SOURCES := $(shell find src -name '*.py')
 install: .venv/installed
 
 .venv/dependencies: setup.cfg constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		"celeriac needs Python 3.11; name one: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	@echo 'fetching packages into .venv; this takes minutes, once'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt \

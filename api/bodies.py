@@ -11,6 +11,7 @@ class BoundedJson(DefaultJSONProvider):
     """Refuses what is nested too deeply as it refuses any other text that is not JSON."""
 
     sort_keys = False
+    ensure_ascii = False
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         try:

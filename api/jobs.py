@@ -32,7 +32,8 @@ def get_job(job_id: str) -> Response:
     job = _find(job_id)
     runtime = services().runtime
     if job.state == JobState.RUNNING:
-        job = replace(job, counters=job.counters + runtime.progress.in_hand(job.id))
+        counters = job.counters + runtime.progress.in_hand(job.id)
+        job = replace(job, counters=counters, message=runtime.catalog.pages.trouble(job.id))
     errors = runtime.catalog.jobs.errors(job.id)
     return jsonify(job_resource(job, errors, time.time()))
 

@@ -45,6 +45,8 @@ def search(tenant: str, entity_type: str) -> Response:
 def _arguments() -> dict[str, Any]:
     body = request.get_json(silent=True)
     if not isinstance(body, dict):
-        raise ValidationError("Send a JSON object with the key 'text'.")
+        raise ValidationError(
+            "Send a JSON object with the key 'text', and Content-Type: application/json."
+        )
     arguments: dict[str, Any] = SearchSchema().load(body)
     return arguments

@@ -6,7 +6,6 @@ catalog is SQLite and Qdrant runs in its local mode, unless the environment name
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import signal
@@ -17,6 +16,7 @@ from dataclasses import replace
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from api.application import create_app
+from celeriac import logs
 from celeriac.errors import CeleriacError
 from celeriac.runtime import Runtime
 from celeriac.settings import Settings
@@ -33,7 +33,7 @@ class QuietHandler(WSGIRequestHandler):
 
 def main() -> int:
     """Run until Ctrl-C or SIGTERM; the exit status."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logs.configure()
     try:
         with ExitStack() as stack:
             serve(Settings.load(), stack)

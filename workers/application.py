@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_shutting_down
 
+from celeriac import logs
 from celeriac.runtime import required
 from workers import process, schedules
 from workers.process import settings
@@ -65,6 +66,11 @@ def broker_url(redis_url: str | None) -> str:
 
 app = Celery("celeriac", include=["workers.tasks"], set_as_current=False)
 app.add_defaults(configuration)
+
+
+@setup_logging.connect
+def _log(loglevel: int | str, logfile: str | None = None, **_: Any) -> None:
+    logs.configure(loglevel, logfile)
 
 
 @worker_ready.connect

@@ -217,6 +217,8 @@ def _runtime(*, store: bool = True) -> Iterator[Runtime]:
     if settings.database_url is None and catalog.exists():
         settings = replace(settings, database_url=f"sqlite:///{catalog}")
     with ExitStack() as stack:
+        if not store and settings.database_url is None:
+            raise _no_data("CELERIAC_DATABASE_URL", settings)
         if store and settings.qdrant_url is None:
             stack.enter_context(_standalone_data(settings))
         runtime = Runtime(settings)
@@ -232,10 +234,7 @@ def _standalone_data(settings: Settings) -> Iterator[None]:
         ConfigurationError: it runs, or there is no such folder.
     """
     if not (settings.home / "qdrant").exists():
-        raise ConfigurationError(
-            "CELERIAC_QDRANT_URL is not set, and a standalone celeriac has no data in "
-            f"{settings.home}; set it, or set CELERIAC_HOME to standalone's folder."
-        )
+        raise _no_data("CELERIAC_QDRANT_URL", settings)
     with (settings.home / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -246,6 +245,13 @@ def _standalone_data(settings: Settings) -> Iterator[None]:
                 "set CELERIAC_QDRANT_URL."
             ) from None
         yield
+
+
+def _no_data(variable: str, settings: Settings) -> ConfigurationError:
+    return ConfigurationError(
+        f"{variable} is not set, and a standalone celeriac has no data in {settings.home}; "
+        "set it, or set CELERIAC_HOME to standalone's folder."
+    )
 
 
 def _remote(url: str | None, key: str | None) -> Remote:

@@ -128,7 +128,7 @@ class Indexer:
             if marker is not None and marker.fingerprint == fingerprint:
                 tally.unchanged(one.id, fingerprint, marker.chunk_count)
             elif not one.text.strip():
-                self._empty(one.id, marker, checkpoint, tally)
+                self._empty(one, marker, checkpoint, tally)
             else:
                 changed.append((one, fingerprint, marker))
         splits = self._chunker.split_many([one.text for one, _, _ in changed])
@@ -138,12 +138,12 @@ class Indexer:
         ]
 
     def _empty(
-        self, entity_id: str, marker: Marker | None, checkpoint: Checkpoint, tally: Tally
+        self, one: RenderedEntity, marker: Marker | None, checkpoint: Checkpoint, tally: Tally
     ) -> None:
         if marker is not None:
             checkpoint(tally)
             self._remove(marker)
-        tally.fail(entity_id, EmptyText(), Outcome.EMPTY)
+        tally.fail(one.id, EmptyText(one.lacking), Outcome.EMPTY)
 
     def _replace(self, group: list[_Changed], checkpoint: Checkpoint, tally: Tally) -> None:
         checkpoint(tally)

@@ -163,6 +163,8 @@ class RenderedEntity:
     id: str
     text: str
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    lacking: str = ""
+    """Why there is nothing to embed; empty where there is text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from celeriac.errors import EntityError, NotText
+from celeriac.errors import ConfigurationError, EntityError, NotText
 from celeriac.model import (
     Entity,
     FilterField,
@@ -22,6 +22,9 @@ from celeriac.model import (
 
 MAX_CONTROL_SHARE = 0.05
 """Above this share of control characters a string is binary data, not text."""
+
+MAX_NAMED = 12
+"""Fields that a message names."""
 
 
 class Renderer:
@@ -46,7 +49,18 @@ class Renderer:
             value = value_at(entity.fields, field.path or field.key)
             if value is not None:
                 metadata[field.key] = _filter_value(field, value)
-        return RenderedEntity(entity.id, "\n".join(lines), metadata)
+        text = "\n".join(lines)
+        lacking = "" if text.strip() else self._lacking(entity)
+        return RenderedEntity(entity.id, text, metadata, lacking)
+
+    def _lacking(self, entity: Entity) -> str:
+        declared = ", ".join(field.path for field in self._spec.text_fields)
+        given = [repr(str(name)) for name in entity.fields]
+        more = ", ..." if len(given) > MAX_NAMED else ""
+        return (
+            f"None of the text fields ({declared}) holds any text; "
+            f"the entity has {', '.join(given[:MAX_NAMED]) or 'no fields'}{more}."
+        )
 
     def fingerprint(self, rendered: RenderedEntity) -> str:
         """Digest of everything that shapes the entity's points."""
@@ -108,6 +122,27 @@ def _checked(path: str, text: str) -> str:
     if controls > MAX_CONTROL_SHARE * len(text):
         raise NotText(f"Field {path!r} holds {controls} control characters; it is not text.")
     return text
+
+
+def wanted_value(field: FilterField, value: Any) -> MetadataValue:
+    """What a search filters by, in the form in which the field's values are kept; of a list, any
+    one may match.
+
+    Raises:
+        ConfigurationError: it is no value of the field's type.
+    """
+    if field.type in _COMPOUND:
+        return value  # type: ignore[no-any-return]
+    wanted = value if isinstance(value, list) else [value]
+    try:
+        if None in wanted:
+            raise TypeError
+        kept: list[Any] = [_CONVERSIONS[field.type](one) for one in wanted]
+    except (TypeError, ValueError, OverflowError, EntityError):
+        raise ConfigurationError(
+            f"The filter {field.key!r} is declared as {field.type}; {str(value)[:80]!r} is not one."
+        ) from None
+    return kept if isinstance(value, list) else kept[0]
 
 
 def _filter_value(field: FilterField, value: Any) -> MetadataValue:
@@ -209,3 +244,4 @@ _CONVERSIONS: Mapping[FilterType, Callable[[Any], MetadataValue]] = {
     FilterType.DICTIONARY: _structure,
     FilterType.OBJECT: _structure,
 }
+_COMPOUND = (FilterType.LIST, FilterType.DICTIONARY, FilterType.OBJECT)

@@ -93,15 +93,19 @@ class Survey:
             if one.text.strip():
                 rendered.append((one, self._renderer.fingerprint(one)))
             else:
-                empty.append(entity.id)
+                empty.append(one)
         self._record(number, Outcome.FAILED, (one.entity_id for one in failures))
-        self._record(number, Outcome.EMPTY, empty)
+        self._record(number, Outcome.EMPTY, (one.id for one in empty))
         self._ledger.record(
             Listed(one.id, number, Outcome.INDEXED, fingerprint) for one, fingerprint in rendered
         )
-        failures += [EntityFailure.of(one, EmptyText()) for one in empty]
+        failures += [EntityFailure.of(one.id, EmptyText(one.lacking)) for one in empty]
         return SurveyedPage(
-            number, tuple(rendered), tuple(empty), tuple(failures), failed=len(failures)
+            number,
+            tuple(rendered),
+            tuple(one.id for one in empty),
+            tuple(failures),
+            failed=len(failures),
         )
 
     def _record(self, number: int, outcome: Outcome, ids: Iterable[str | None]) -> None:

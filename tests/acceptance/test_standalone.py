@@ -9,7 +9,7 @@ import httpx
 import pytest
 from articles import Articles
 from collection import Cacm, JsonObject
-from deployment import Service, standalone
+from deployment import Service, standalone, write_configuration
 
 JOB_KEYS = {
     *("id", "tenant", "entity_type", "index_id", "generation", "state", "created_at"),
@@ -113,6 +113,24 @@ def test_an_undeclared_filter_is_refused_with_those_that_are(service: Service) -
     assert "published" in answer.json()["message"]
 
 
+def test_a_filter_value_of_another_type_is_refused(service: Service) -> None:
+    service.reindex("acme", "article")
+    body = {"text": "a", "filter": {"published": {"year": 1970}}}
+    answer = service.client.post("/ai-rag-indexer/acme/article/search", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith("The filter 'published' is declared as string")
+
+
+@pytest.mark.parametrize("content", ['{"text": "a"', '["a"]', '{"text": "a"}'])
+def test_a_body_that_is_no_json_object_is_told_what_to_send(service: Service, content: str) -> None:
+    headers = {"Content-Type": "text/plain"} if content.endswith("}") else {}
+    answer = service.client.post(
+        "/ai-rag-indexer/acme/article/search", content=content, headers=headers
+    )
+    assert answer.status_code == 400
+    assert "Content-Type: application/json" in answer.json()["details"][0]["message"]
+
+
 @pytest.mark.parametrize("path", ["acme/articel", "nobody/article"])
 def test_an_unknown_type_or_tenant_is_a_bad_request(service: Service, path: str) -> None:
     answer = service.client.post(f"/ai-rag-indexer/{path}/reindex")
@@ -186,6 +204,30 @@ def test_a_wrong_configuration_says_where(tmp_path: Path) -> None:
     refused = pytest.raises(AssertionError, match="did you mean 'text_fields'")
     with refused, standalone(tmp_path, articles.configuration):
         pass
+
+
+def test_a_job_that_fails_says_why_and_so_does_the_log(
+    service: Service, articles: Articles, documents: list[JsonObject]
+) -> None:
+    (articles.folder / "documents.jsonl").unlink()
+    job = service.reindex("acme", "article")
+    articles.write(documents)
+    assert "does not exist; check the source's `path`" in job["message"]
+    line = f"job failed, action=fail job={job['id']} reason={job['message']}"
+    assert line in service.processes["standalone"].log.read_text()
+
+
+def test_a_job_that_waits_for_its_source_says_so(tmp_path: Path) -> None:
+    source = {"kind": "rest", "url": "http://127.0.0.1:1/articles", "max_attempts": 1}
+    article = {"source": source, "text_fields": ["title"], "index": {"model": "stub"}}
+    configuration = write_configuration(tmp_path, {"acme": {"article": article}})
+    with standalone(tmp_path, configuration) as service:
+        location = service.request_reindex("acme", "article")
+        while not (job := service.job(location))["message"]:
+            assert job["state"] in ("queued", "running")
+        service.client.post(f"{location}/cancel")
+    assert job["state"] == "running"
+    assert job["message"].startswith("Page 0 is tried again: http://127.0.0.1:1/articles cannot be")
 
 
 def test_killed_in_the_middle_of_a_job_it_goes_on_when_started_again(

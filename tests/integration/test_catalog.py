@@ -219,6 +219,18 @@ def test_a_postponed_page_is_not_taken_before_its_time(catalog: Catalog) -> None
     assert (again.claims, again.postponed) == (1, 1)
 
 
+def test_the_page_that_fails_longest_says_what_holds_the_job_up(catalog: Catalog) -> None:
+    job = running(catalog)
+    first = claimed(catalog, job)
+    assert catalog.pages.trouble(job.id) == ""
+    catalog.pages.list_entities(first, [], "next")
+    catalog.pages.postpone(first, 0, "the source is away")
+    catalog.pages.postpone(claimed(catalog, job, 1), 0, "the source is slow")
+    assert catalog.pages.trouble(job.id) == "Page 0 is tried again: the source is away"
+    catalog.pages.commit(claimed(catalog, job), Counters(), [], [], is_last=False)
+    assert catalog.pages.trouble(job.id) == "Page 1 is tried again: the source is slow"
+
+
 def test_a_reopened_page_takes_back_what_it_counted(catalog: Catalog) -> None:
     job = running(catalog)
     catalog.pages.commit(claimed(catalog, job), Counters(listed=2, tokens=9), [], [], is_last=True)

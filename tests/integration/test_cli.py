@@ -299,6 +299,8 @@ def test_standalones_own_data_is_read_once_it_is_stopped(tmp_path: Path) -> None
     write_documents(tmp_path, documents)
     configuration = deployment.write_configuration(tmp_path, {"shop": {"article": ARTICLE}})
     cli = Cli({"CELERIAC_HOME": str(tmp_path / "home"), "CELERIAC_CONFIG": str(configuration)})
+    for command in (["jobs"], ["plan", "shop", "article"]):
+        assert "a standalone celeriac has no data in" in cli.error(*command)
     with deployment.standalone(tmp_path, configuration) as service:
         through = ("--url", service.url, "--key", deployment.API_KEY)
         assert cli.json("reindex", "shop", "article", "--watch", *through)["state"] == "succeeded"

@@ -289,7 +289,8 @@ def test_items_that_are_no_entities_do_not_stop_the_others(server: RestServer) -
         "MissingId",
     ]
     assert page.failures[0].message == (
-        f"{server.url}/products, page 1, item 2 has no id: there is nothing under 'id'."
+        f"{server.url}/products, page 1, item 2 has no id: there is nothing under 'id'; "
+        "the source's `id` names the field that holds it."
     )
 
 

@@ -200,6 +200,32 @@ def test_a_relative_path_of_files_begins_at_the_folder_of_the_file(
     assert source["path"] == resolved.format(folder=folder)
 
 
+@pytest.mark.parametrize(
+    ("written", "resolved"),
+    [
+        ("sqlite:///shop.db", "sqlite:///{folder}/shop.db"),
+        ("sqlite:///../a/shop.db?timeout=3", "sqlite:///{folder}/../a/shop.db?timeout=3"),
+        ("sqlite:////srv/shop.db", "sqlite:////srv/shop.db"),
+        ("sqlite://", "sqlite://"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("sqlite:///file:shop.db?uri=true", "sqlite:///file:shop.db?uri=true"),
+        ("postgresql+psycopg://u:p%40ss@h/d", "postgresql+psycopg://u:p%40ss@h/d"),
+    ],
+)
+def test_a_relative_sqlite_file_begins_at_the_folder_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, resolved: str
+) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    source = f"source: {{kind: sql, url: '{written}', table: t}}"
+    (folder / "celeriac.yaml").write_text(re.sub("source: .*", source, SMALLEST))
+
+    loaded = load_configuration(Path("etc/celeriac.yaml"), {}).entity_type("acme", "article").source
+
+    assert loaded["url"] == resolved.format(folder=folder)
+
+
 def test_declared_options_build_a_source_that_lists(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.jsonl").write_text('{"id": "1", "title": "One"}\n')

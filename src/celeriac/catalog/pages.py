@@ -239,6 +239,22 @@ class Pages:
         with self._database.write() as connection:
             return float(connection.execute(statement).scalar_one_or_none() or 0.0)
 
+    def trouble(self, job_id: str) -> str:
+        """What holds up the page that has been failing longest; empty where none does."""
+        query = (
+            select(pages.c.number, pages.c.last_error)
+            .where(
+                pages.c.job_id == job_id,
+                pages.c.state == PageState.PENDING,
+                pages.c.failing_since.is_not(None),
+            )
+            .order_by(pages.c.failing_since)
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return f"Page {row.number} is tried again: {row.last_error}" if row else ""
+
     def all_done(self, job_id: str) -> bool:
         """Whether the last page of the last round is known and every page is committed."""
         mine = pages.c.job_id == job_id

@@ -24,6 +24,7 @@ from celeriac.configuration.validation import validated
 from celeriac.embedding.models import EmbeddingModel
 from celeriac.embedding.registry import BUILTIN
 from celeriac.model import IndexSpec
+from celeriac.sources.databases import beside
 
 
 def load_configuration(file: Path | None, environ: Mapping[str, str]) -> Configuration:
@@ -96,7 +97,10 @@ def _spec(options: Mapping[str, Any], models: Mapping[str, EmbeddingModel]) -> I
 
 
 def _resolved(source: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
-    """The options with a relative path of a files source made absolute, from the file's folder."""
+    """The options with a relative path of files or of a SQLite database made absolute, from the
+    configuration file's folder."""
+    if source["kind"] == "sql":
+        return {**source, "url": beside(source["url"], folder)}
     path = source.get("path")
     if source["kind"] != "files" or not isinstance(path, str):
         return source

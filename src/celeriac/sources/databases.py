@@ -72,10 +72,25 @@ def reading(engine: Engine) -> Iterator[sa.Connection]:
         raise _translated(error, engine.url) from error
 
 
+def beside(url: str, folder: Path) -> str:
+    """The URL, with a relative path to a SQLite file made absolute, from `folder`."""
+    parsed = make_url(url)
+    if not _is_file(parsed):
+        return url
+    moved = parsed.set(database=str(folder.absolute() / (parsed.database or "")))
+    return moved.render_as_string(hide_password=False)
+
+
 def shown(url: URL) -> str:
     """A database's place without user, password and options."""
     host = f"{url.host or ''}:{url.port}" if url.port else url.host or ""
     return f"{url.get_backend_name()}://{host}/{url.database or ''}"
+
+
+def _is_file(url: URL) -> bool:
+    """Whether it is a SQLite database in a file that the URL names by its path."""
+    path = url.database or ":memory:"
+    return url.get_backend_name() == "sqlite" and not path.startswith(("file:", ":memory:"))
 
 
 def _pool_options(url: URL) -> dict[str, Any]:
@@ -120,9 +135,7 @@ def _prepare_psycopg(connection: Any, _: object) -> None:
 
 def _check_exists(url: URL) -> None:
     """SQLite would create a missing database."""
-    if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith("file:"):
-        return
-    if url.database != ":memory:" and not Path(url.database).exists():
+    if _is_file(url) and not Path(url.database or "").exists():
         raise SourceError(f"{url.database} does not exist; check the source's `url`.")
 
 

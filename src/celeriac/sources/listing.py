@@ -24,7 +24,10 @@ def entity_id(fields: Mapping[str, Any], path: str, place: str) -> str:
     """
     value = value_at(fields, path)
     if value is None:
-        raise MissingId(f"{place} has no id: there is nothing under {path!r}.")
+        raise MissingId(
+            f"{place} has no id: there is nothing under {path!r}; "
+            "the source's `id` names the field that holds it."
+        )
     text = _id_text(value)
     if text is None:
         raise MissingId(
