@@ -1,0 +1,1 @@
+"""celeriac beside LangChain and LlamaIndex: docs/comparison.md says what is compared and how."""
