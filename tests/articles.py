@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deployment import write_configuration
-from oracle import expected_chunks, indexed_chunks
+from oracle import Comparison, compare
 
 from celeriac.catalog.indexes import collection_of
 from celeriac.model import Entity, Partition
@@ -18,28 +18,31 @@ from celeriac.store import open_store
 JsonObject = dict[str, Any]
 
 
+def article_declaration(
+    path: str = "documents.jsonl", *, page_size: int = 5, **declaration: Any
+) -> JsonObject:
+    """The entity type `article`; `declaration` goes over what is declared."""
+    return {
+        "source": {"kind": "files", "path": path, "id": "id", "page_size": page_size},
+        "text_fields": ["title", "abstract"],
+        "filter_fields": [{"key": "published", "type": "string"}],
+        "index": {"model": "stub", "chunk_size": 100, "chunk_overlap": 10},
+        **declaration,
+    }
+
+
 @dataclass(frozen=True)
 class Articles:
-    """`documents.jsonl` in a folder, as the entity type `article` of the tenant `acme`."""
+    """`documents.jsonl` in a folder, as the entity type `article` of a tenant."""
 
     folder: Path
     configuration: Path
+    tenant: str = "acme"
 
     @classmethod
-    def declare(cls, folder: Path, *, page_size: int = 5, **declaration: Any) -> Articles:
-        """Write the configuration; `declaration` goes over what is declared."""
-        article = {
-            "source": {
-                "kind": "files",
-                "path": "documents.jsonl",
-                "id": "id",
-                "page_size": page_size,
-            },
-            "text_fields": ["title", "abstract"],
-            "filter_fields": [{"key": "published", "type": "string"}],
-            "index": {"model": "stub", "chunk_size": 100, "chunk_overlap": 10},
-            **declaration,
-        }
+    def declare(cls, folder: Path, **declaration: Any) -> Articles:
+        """Write a configuration with this entity type alone; see `article_declaration`."""
+        article = article_declaration(**declaration)
         return cls(folder, write_configuration(folder, {"acme": {"article": article}}))
 
     def write(self, documents: list[JsonObject], *, also: str = "") -> None:
@@ -57,12 +60,24 @@ class Articles:
     ) -> None:
         """Every document, every chunk, its text and its fingerprint in the job's generation on the
         server at `url` or in local mode at `path`; nothing else."""
+        self.compare(job, documents, url=url, path=path).assert_equal()
+
+    def compare(
+        self,
+        job: JsonObject,
+        documents: list[JsonObject],
+        *,
+        url: str | None = None,
+        path: Path | None = None,
+    ) -> Comparison:
+        """What the job's generation must hold of the documents, and what it does hold."""
         settings = Settings.load({"CELERIAC_CONFIG": str(self.configuration)})
-        declared = settings.configuration.entity_type("acme", "article")
+        declared = settings.configuration.entity_type(self.tenant, "article")
         collection = collection_of(declared.spec, job["index_id"])
         partition = Partition(collection, job["index_id"], job["generation"])
-        store = open_store(url, path)
-        indexed = indexed_chunks(store, partition)
-        store.close()
         entities = [Entity(document["id"], document) for document in documents]
-        assert indexed == expected_chunks(declared, entities)
+        store = open_store(url, path)
+        try:
+            return compare(store, partition, declared, entities)
+        finally:
+            store.close()

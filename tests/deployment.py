@@ -41,6 +41,10 @@ class Process:
                 self.command, cwd=ROOT, env=self.environment, stdout=output, stderr=output
             )
 
+    @property
+    def alive(self) -> bool:
+        return self.popen is not None and self.popen.poll() is None
+
     def running(self) -> subprocess.Popen[bytes]:
         assert self.popen is not None, f"{self.name} was not started"
         return self.popen
