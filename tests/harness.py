@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from oracle import IndexedChunk, expected_chunks, indexed_chunks
+from oracle import Comparison, IndexedChunk, compare, indexed_chunks
 
 from celeriac.catalog.indexes import collection_of, index_id_of
 from celeriac.catalog.jobs import Job, JobState
@@ -224,14 +224,13 @@ class World:
     def indexed(self) -> set[IndexedChunk]:
         return indexed_chunks(self.store, self.partition())
 
+    def compare(self, entities: Sequence[Entity]) -> Comparison:
+        """What the live generation must hold of the entities, and what it does hold."""
+        return compare(self.store, self.partition(), self.entity_type, entities)
+
     def assert_index_equals(self, entities: Sequence[Entity]) -> None:
         """Every entity, every chunk, its text and its fingerprint; nothing else."""
-        expected = expected_chunks(self.entity_type, entities)
-        indexed = self.indexed()
-        assert indexed == expected, (
-            f"missing: {sorted(one.entity_id for one in expected - indexed)[:5]}, "
-            f"too many: {sorted(one.entity_id for one in indexed - expected)[:5]}"
-        )
+        self.compare(entities).assert_equal()
 
     def assert_succeeded(self, job: Job) -> None:
         assert (job.state, job.message) == (JobState.SUCCEEDED, "")

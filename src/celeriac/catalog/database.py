@@ -111,8 +111,10 @@ def _engine(url: str) -> Engine:
             event.listen(engine, "begin", _sqlite_begin)
             return engine
         case "postgresql":
+            from celeriac.catalog.postgresql import connect
+
             options = f"-c statement_timeout={STATEMENT_TIMEOUT}s -c lock_timeout=10s"
-            return create_engine(
+            engine = create_engine(
                 parsed.set(drivername="postgresql+psycopg"),
                 connect_args={
                     "connect_timeout": CONNECT_TIMEOUT,
@@ -129,6 +131,8 @@ def _engine(url: str) -> Engine:
                 pool_pre_ping=True,
                 pool_recycle=1800,
             )
+            event.listen(engine, "do_connect", connect)
+            return engine
         case other:
             raise ConfigurationError(
                 f"CELERIAC_DATABASE_URL names {other!r}; the catalog runs on sqlite and postgresql."

@@ -126,7 +126,10 @@ class Indexes:
             .order_by(generations.c.number.desc())
         )
         usable = (GenerationState.LIVE, GenerationState.BUILDING)
+        # One at a time: two workers may plan one job, for a message may arrive twice.
+        mine = select(indexes.c.id).where(indexes.c.id == index_id).with_for_update()
         with self._database.write() as connection:
+            connection.execute(mine)
             found = [_generation(row) for row in connection.execute(query)]
             for generation in found:
                 if generation.spec_digest == spec.digest and generation.state in usable:

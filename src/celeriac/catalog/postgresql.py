@@ -1,0 +1,65 @@
+"""A PostgreSQL connection that gives up on a server which stays connected and does not answer.
+
+A server that is frozen (a paused machine, a disk that hangs) closes nothing: its kernel goes on
+acknowledging packets, so neither keepalives nor `tcp_user_timeout` notice, and a timeout that the
+server itself keeps is frozen with it. So the client keeps one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from typing import Any
+
+import psycopg
+
+PING_TIMEOUT = 3.0
+"""Seconds that a connection from the pool has to show that it lives."""
+ANSWER_TIMEOUT = 35.0
+"""Seconds until an answer is given up: more than the server itself lets a statement take."""
+
+
+class NoAnswer(psycopg.OperationalError):
+    """The server is connected and does not answer."""
+
+
+class PatientConnection(psycopg.Connection[Any]):
+    """Waits a bounded time for each answer, and closes itself when there is none.
+
+    What was asked may still happen once the server goes on, as with any connection that is lost
+    before the answer to a commit.
+    """
+
+    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **options: Any) -> Any:
+        """Drive psycopg's exchange with the server to its end."""
+        # SQLAlchemy's ping commits by itself, the catalog's transactions never do.
+        seconds = PING_TIMEOUT if self.autocommit else ANSWER_TIMEOUT
+        try:
+            return super().wait(_bounded(gen, seconds), *args, **options)
+        except NoAnswer:
+            self.close()
+            raise
+
+
+def connect(
+    _dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]
+) -> PatientConnection:
+    """SQLAlchemy's `do_connect`."""
+    return PatientConnection.connect(*arguments, **options)
+
+
+def _bounded(gen: Generator[Any, Any, Any], seconds: float) -> Generator[Any, Any, Any]:
+    """The same exchange, ended when psycopg has waited too long for the server.
+
+    Psycopg goes on with it when the socket is ready and every tenth of a second when it is not.
+    """
+    deadline = time.monotonic() + seconds
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > deadline:
+                raise NoAnswer(f"no answer within {seconds:.0f} s")
+            wanted = gen.send(ready)
+    except StopIteration as end:
+        return end.value

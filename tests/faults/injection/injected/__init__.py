@@ -1,0 +1,1 @@
+"""Faults inside the processes of a deployment. Loaded by tests alone, never part of celeriac."""
