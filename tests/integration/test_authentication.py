@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -541,7 +542,9 @@ PARTS = st.one_of(
 
 
 @given(st.one_of(st.text(max_size=60), st.lists(PARTS, min_size=1, max_size=4).map(".".join)))
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_whatever_is_presented_is_refused_and_nothing_else_happens(
     tokens: House, presented: str
 ) -> None:
@@ -708,9 +711,9 @@ def test_keys_that_are_of_no_use_are_left_out(tokens: House) -> None:
 
 
 def test_an_address_that_fails_too_often_has_to_wait(house: House) -> None:
-    house.failures_per_minute = 5
+    house.failures_per_minute = 2
     house.authenticator = house.replica()
-    for _number in range(5):
+    for _number in range(2):
         house.refusal(Secret.new(SecretKind.API_KEY).reveal())
 
     with pytest.raises(RateLimited) as caught:
@@ -725,11 +728,11 @@ def test_an_address_that_fails_too_often_has_to_wait(house: House) -> None:
 
 
 def test_what_was_good_before_is_not_refused_for_an_address_that_fails(house: House) -> None:
-    house.failures_per_minute = 5
+    house.failures_per_minute = 2
     house.authenticator = house.replica()
     _, secret = house.key()
     house.ask(secret.reveal())
-    for _number in range(5):
+    for _number in range(2):
         house.refusal(Secret.new(SecretKind.API_KEY).reveal())
 
     house.clock.now += KEY_TRUST
@@ -738,9 +741,9 @@ def test_what_was_good_before_is_not_refused_for_an_address_that_fails(house: Ho
 
 
 def test_neighbours_in_an_ipv6_network_count_as_one(tokens: House) -> None:
-    tokens.failures_per_minute = 3
+    tokens.failures_per_minute = 2
     tokens.authenticator = tokens.replica()
-    for number in range(3):
+    for number in range(2):
         with pytest.raises(Unauthenticated):
             tokens.ask("wrong", f"2001:db8::{number}")
 
@@ -783,11 +786,12 @@ def test_a_limit_allows_so_many_at_once_and_no_more(redis_url: str) -> None:
             return False
         return True
 
+    started = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
         count = sum(pool.map(allowed, range(60)))
 
-    # One more every two seconds: a slow machine may see some of them.
-    assert 30 <= count <= 40
+    # One more every two seconds, on a machine that is so slow.
+    assert 30 <= count <= 30 + (time.monotonic() - started) / 2 + 1
     limits.spend("another", 30)
     limits.spend("credential", None)
     limits.close()

@@ -510,19 +510,16 @@ def test_a_revoked_or_expired_key_gets_no_token(site: Site) -> None:
 
 
 def test_a_credential_that_asks_too_often_has_to_wait(open_site: Open) -> None:
-    site, replica = open_site(requests_per_minute=6), open_site(requests_per_minute=6)
+    site, replica = open_site(requests_per_minute=2), open_site(requests_per_minute=2)
     secret, other = site.key(), site.key()
     token = grant(site, secret).json
     assert token is not None
-    for one in (site, replica):
-        for credential in (secret, token["access_token"]):
-            assert one.ask("GET", f"/jobs/{MISSING}", credential).status_code == 404
-    site.ask("GET", f"/jobs/{MISSING}", secret)
+    assert replica.ask("GET", f"/jobs/{MISSING}", token["access_token"]).status_code == 404
 
-    answer = replica.ask("GET", f"/jobs/{MISSING}", secret)
+    answer = site.ask("GET", f"/jobs/{MISSING}", secret)
 
     assert answer.status_code == 429
-    assert 1 <= int(answer.headers["Retry-After"]) <= 10
+    assert 1 <= int(answer.headers["Retry-After"]) <= 30
     assert answer.json is not None
     assert (answer.json["code"], answer.json["type"]) == (429, "too_many_requests")
     assert site.ask("GET", f"/jobs/{MISSING}", other).status_code == 404
