@@ -65,7 +65,7 @@ class _Retried:
         return replace(page, total=total, estimate=None)
 
     def _looked_up(self, source: LookupSource, cursor: str | None) -> Page:
-        number, after = (0, None) if cursor is None else _position(cursor)
+        number, after = (0, "") if cursor is None else _position(cursor)
         ids = self._retries.ids(self._selections, number, after, source.lookup_size)
         page = look_up(source, ids) if ids else Page((), None)
         return replace(page, next_cursor=self._following(number, ids, source.lookup_size))

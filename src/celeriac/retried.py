@@ -135,19 +135,20 @@ class RetriedEntities:
         """What the retry did, for its message."""
         counted = self._job.counters + counted_twice
         retried = list(dict.fromkeys(one.job_id for one in self._job.retries))
-        names = f"job{'s' if len(retried) > 1 else ''} {', '.join(retried)}"
         parts = [f"{counted.indexed + counted.unchanged} now equal the source"]
         if counted.failed:
             parts.append(f"{counted.failed} failed again")
         if found.gone:
-            parts.append(f"{found.gone} are not in the source any more")
+            parts.append(f"{found.gone} left the source")
         lines = [
-            f"Of the {counted.listed + found.gone} entities retried of {names}: "
+            f"Retried {counted.listed + found.gone} of what failed in {', '.join(retried)}: "
             f"{', '.join(parts)}. Nothing else was looked at."
         ]
         unnamed = self._catalog.retries.unnamed(retried)
         if unnamed:
-            lines.append(f"{unnamed} errors name no entity and cannot be retried alone: reindex.")
+            lines.append(
+                f"{unnamed} more cannot be retried alone, for want of an entity's id: reindex."
+            )
         return " ".join(lines)
 
     def _batches(self) -> Iterator[list[_Taken]]:

@@ -84,7 +84,7 @@ def test_pages_of_ids_go_on_after_the_last_one(catalog: Catalog, limit: int) -> 
     retries = [Selection(ended(catalog, *map(failure, NAMES)).id)]
     ended(catalog, failure("another"))
     found: list[str] = []
-    while ids := catalog.retries.ids(retries, 0, found[-1] if found else None, limit):
+    while ids := catalog.retries.ids(retries, 0, found[-1] if found else "", limit):
         assert len(ids) <= limit
         found += ids
     assert sorted(found) == sorted(NAMES)
@@ -132,7 +132,7 @@ def test_selections_together_take_each_entity_once(catalog: Catalog) -> None:
     first = ended(catalog, failure("a"), failure("b", "EmptyText"), failure("c"))
     second = ended(catalog, failure("a", "EmptyText"), failure("b"), failure("d"))
     retries = [Selection(first.id, "NotText"), Selection(second.id), Selection(first.id)]
-    assert [catalog.retries.ids(retries, number, None, 10) for number in range(3)] == [
+    assert [catalog.retries.ids(retries, number, "", 10) for number in range(3)] == [
         ["a", "c"],
         ["b", "d"],
         [],

@@ -81,7 +81,7 @@ def test_a_retry_takes_what_failed_and_nothing_else(world: World, kind: type[Lis
     assert retried.expected == 3
     assert retried.generation == job.generation
     world.assert_index_equals(articles(25))
-    assert f"Of the 3 entities retried of job {job.id}: 3 now equal the source." in retried.message
+    assert f"Retried 3 of what failed in {job.id}: 3 now equal the source." in retried.message
     assert "Nothing else was looked at" in retried.message
 
     world.assert_succeeded(world.reindex())
@@ -131,8 +131,8 @@ def test_what_the_source_lost_leaves_the_index(world: World, kind: type[ListSour
     del world.source.entities[14], world.source.entities[8]
     retried = world.retry(job)
     assert_retried(retried, listed=2, unchanged=2, removed=1, embedded=0)
-    assert "Of the 3 entities" in retried.message
-    assert "1 are not in the source any more" in retried.message
+    assert "Retried 3" in retried.message
+    assert "1 left the source" in retried.message
     world.assert_index_equals([one for one in articles(25, words=300) if one.id != "a14"])
 
 
@@ -255,7 +255,7 @@ def test_errors_that_name_no_entity_are_said_to_be_left(
     world.source = kind([*articles(20), Entity("slow", {"title": "Slow"})])
     retried = world.retry(job)
     assert_retried(retried, listed=5, indexed=5)  # neither the one without an id nor a2
-    assert "1 errors name no entity and cannot be retried alone: reindex" in retried.message
+    assert "1 more cannot be retried alone, for want of an entity's id" in retried.message
 
 
 def test_what_cannot_be_retried_is_refused_with_the_reason(world: World) -> None:
@@ -369,7 +369,7 @@ def test_retries_that_wait_become_one_that_takes_what_either_would(
     assert_retried(retried, listed=5, failed=0)
     assert retried.expected == 5
     assert world.runtime.catalog.jobs.errors(retried.id) == []
-    assert f"Of the 5 entities retried of jobs {first.id}, {second.id}" in retried.message
+    assert f"Retried 5 of what failed in {first.id}, {second.id}: " in retried.message
 
 
 def test_a_retry_waits_for_the_job_that_runs(world: World) -> None:
@@ -607,7 +607,7 @@ def test_twenty_thousand_failures_are_retried_by_the_page(
 
     found = world.job(retried.id)
     assert_retried(found, listed=51, unchanged=51)
-    assert "Of the 20000 entities" in found.message
+    assert "Retried 20000 of what failed" in found.message
     assert max(waiting) <= 2
     assert max(largest) < 15_000  # parameters and characters of a statement
     with world.runtime.catalog.database.read() as connection:

@@ -39,20 +39,18 @@ class Retries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def ids(
-        self, retries: Sequence[Selection], number: int, after: str | None, limit: int
-    ) -> list[str]:
-        """Entities that selection `number` takes, in the database's order, after this one."""
-        query = _entities(retries, number).order_by(job_errors.c.entity_id).limit(limit)
-        if after is not None:
-            query = query.where(job_errors.c.entity_id > after)
+    def ids(self, retries: Sequence[Selection], number: int, after: str, limit: int) -> list[str]:
+        """Entities that selection `number` takes, in the database's order, after this one; no id
+        is empty."""
+        query = _entities(retries, number).where(job_errors.c.entity_id > after)
+        query = query.order_by(job_errors.c.entity_id).limit(limit)
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
 
     def walk(self, retries: Sequence[Selection]) -> Iterator[list[str]]:
         """Every entity that the selections take, once each."""
         for number in range(len(retries)):
-            after: str | None = None
+            after = ""
             while ids := self.ids(retries, number, after, IDS_A_STEP):
                 yield ids
                 after = ids[-1]
@@ -69,7 +67,10 @@ class Retries:
 
     def count(self, retries: Sequence[Selection]) -> int:
         """How many entities the selections take."""
-        queries = [_entities(retries, number).subquery() for number in range(len(retries))]
+        named = job_errors.c.entity_id.is_not(None)
+        queries = [
+            _entities(retries, number).where(named).subquery() for number in range(len(retries))
+        ]
         with self._database.read() as connection:
             return sum(
                 connection.execute(select(func.count()).select_from(query)).scalar_one()
@@ -80,7 +81,7 @@ class Retries:
         """How many entities failed in a job, by the class of their error."""
         query = (
             select(job_errors.c.error_class, func.count(distinct(job_errors.c.entity_id)))
-            .where(_taken(Selection(job_id)))
+            .where(_taken(Selection(job_id)), job_errors.c.entity_id.is_not(None))
             .group_by(job_errors.c.error_class)
             .order_by(job_errors.c.error_class)
         )
@@ -132,10 +133,11 @@ def _entities(retries: Sequence[Selection], number: int) -> Select[Any]:
 
 
 def _taken(selection: Selection, errors: FromClause = job_errors) -> ColumnElement[bool]:
+    """Whether an error is one of those selected. That it names an entity is for the query to say:
+    SQLite would walk all that do rather than look up a few."""
     wanted = selection.error_class
     return and_(
         errors.c.job_id == selection.job_id,
-        errors.c.entity_id.is_not(None),
         errors.c.error_class != DuplicateId.__name__,
         true() if wanted is None else errors.c.error_class == wanted,
         errors.c.retryable if selection.retryable_only else true(),
