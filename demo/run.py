@@ -28,6 +28,8 @@ QUESTIONS = (
 )
 START_TIMEOUT = 120.0
 JOB_TIMEOUT = 900.0
+SEARCH_TIMEOUT = 180.0
+"""Seconds for the first search: where nothing had to be embedded, the model is loaded for it."""
 
 console = Console(highlight=False)
 
@@ -131,13 +133,23 @@ def report(job: dict[str, Any]) -> None:
 
 def search(client: httpx.Client, question: str) -> None:
     """Show the nearest entries to a question."""
-    body = {"text": question, "top_k": 3}
-    hits = client.post("/ai-rag-indexer/demo/jargon/search", json=body).raise_for_status().json()
+    hits = find(client, {"text": question, "top_k": 3})
     console.print(f"\n[bold]{question}[/bold]")
-    for hit in hits["hits"]:
+    for hit in hits:
         text = re.sub(r"\s+", " ", hit["text"])
         line = f"  {hit['score']:.3f}  [cyan]{hit['entity_id']}[/cyan]  {escape(text)}"
         console.print(line, no_wrap=True, overflow="ellipsis")
+
+
+def find(client: httpx.Client, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The hits, asked for again as long as the answer says that it may come later."""
+    deadline = time.monotonic() + SEARCH_TIMEOUT
+    while True:
+        answer = client.post("/ai-rag-indexer/demo/jargon/search", json=body)
+        if "Retry-After" not in answer.headers or time.monotonic() > deadline:
+            hits: list[dict[str, Any]] = answer.raise_for_status().json()["hits"]
+            return hits
+        time.sleep(float(answer.headers["Retry-After"]))
 
 
 def free_port() -> int:

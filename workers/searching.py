@@ -167,7 +167,8 @@ def _await(redis: Redis, reply_to: str, wait: float) -> dict[str, Any]:
             reply: dict[str, Any] = json.loads(found[1])
             return reply
     raise WorkerTimeout(
-        f"No worker answered within {wait:.0f} s; check that one runs and has room."
+        f"No worker answered within {wait:.0f} s. One may be loading the model: try again; or else "
+        "check that one runs and has room."
     )
 
 
