@@ -39,8 +39,8 @@ class _Rank(NamedTuple):
     """Boundaries of one kind."""
 
     opening: re.Pattern[str] | regex.Pattern[str]
-    """A character with which one may begin, found in a fraction of the time; where
-    sentences end, only the first of a row of the same."""
+    """A character with which one may begin, found in a fraction of the time; of a row of those that
+    end sentences, the first."""
     boundary: regex.Pattern[str]
 
 
@@ -50,7 +50,10 @@ _RANKS = _PARAGRAPHS, _SENTENCES, _LINES = (
         regex.compile(rf"(?P<space>{_NEWLINE}(?:{_BLANK}*+{_NEWLINE})++|\u2029\s*+)", regex.V1),
     ),
     _Rank(
-        regex.compile(rf"([{_STOP}[.…!?]])(?<!\1\1)", regex.V1),
+        regex.compile(
+            rf"[{_STOP}[.…!?]](?<!{_STOP}{_STOP}|[!?][!?]|[.…][.…])",
+            regex.V1,
+        ),
         regex.compile(
             rf"{_STOP}++{_CLOSING}(?P<space>\s*+)"
             rf"|(?<![!?])[!?]++{_CLOSING}(?P<space>\s++)"
