@@ -14,6 +14,7 @@ from celeriac.errors import (
     CeleriacError,
     ConfigurationError,
     DependencyUnavailable,
+    JobEnded,
     NotFound,
     TransientError,
     WorkerTimeout,
@@ -26,6 +27,7 @@ RETRY_AFTER = 5
 
 STATUS: tuple[tuple[type[CeleriacError], int, str], ...] = (
     (NotFound, 404, "not_found"),
+    (JobEnded, 409, "conflict"),
     (ConfigurationError, 400, "bad_request"),
     (WorkerTimeout, 504, "worker_timeout"),
     (DependencyUnavailable, 503, "service_unavailable"),

@@ -56,7 +56,7 @@ def _find(job_id: str) -> Job:
 
 def job_resource(job: Job, errors: list[EntityFailure], now: float) -> dict[str, Any]:
     """The job as clients see it; times are Unix seconds."""
-    elapsed = max((job.finished_at or now) - job.started_at, 0.001) if job.started_at else None
+    elapsed = max(job.seconds(now), 0.001) if job.started_at else None
     return {
         "id": job.id,
         "tenant": job.tenant,
@@ -64,6 +64,9 @@ def job_resource(job: Job, errors: list[EntityFailure], now: float) -> dict[str,
         "index_id": job.index_id,
         "generation": job.generation,
         "state": job.state,
+        **({"paused": True} if job.paused else {}),
+        "priority": job.priority.label,
+        "throttle": job.throttle,
         "message": job.message,
         "created_at": int(job.created_at),
         "started_at": _seconds(job.started_at),
@@ -94,7 +97,13 @@ def progress_percentage(job: Job) -> float:
 
 
 def _eta(job: Job, elapsed: float | None) -> int | None:
-    if job.state != JobState.RUNNING or not job.expected or not job.counters.listed or not elapsed:
+    if (
+        job.state != JobState.RUNNING
+        or job.paused
+        or not job.expected
+        or not job.counters.listed
+        or not elapsed
+    ):
         return None
     left = max(job.expected - job.counters.listed, 0)
     return round(left * elapsed / job.counters.listed)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import (
+    celeryd_after_setup,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
 from celeriac.runtime import required
 from workers import process, schedules
@@ -65,6 +70,11 @@ def broker_url(redis_url: str | None) -> str:
 
 app = Celery("celeriac", include=["workers.tasks"], set_as_current=False)
 app.add_defaults(configuration)
+
+
+@celeryd_after_setup.connect
+def _share_threads(instance: Any, **_: Any) -> None:
+    process.share_threads(instance.concurrency)
 
 
 @worker_ready.connect

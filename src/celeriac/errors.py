@@ -10,6 +10,8 @@
     │   │   └── ModelUnavailable           the embedding model or its endpoint
     │   ├── LeaseLost                      another worker has taken the page over
     │   ├── WorkerStopping                 this worker was asked to end; another goes on
+    │   ├── JobPaused                      the job was paused; it goes on when it is resumed
+    │   ├── TurnOver                       others wait for a thread; the page goes on later
     │   └── WorkerTimeout                  no worker answered in time
     ├── PermanentError                     something has to change first
     │   ├── ConfigurationError
@@ -24,6 +26,7 @@
     │   ├── StoreMismatch                  a collection or payload index has another shape
     │   ├── VerificationFailed             the index does not equal the source
     │   ├── RemovalRefused                 a job would remove too much of an index
+    │   ├── JobEnded                       a job that has ended cannot be steered
     │   └── NotFound
     └── JobStopped                         the job was cancelled or taken over: write no more
 
@@ -85,6 +88,14 @@ class WorkerStopping(TransientError):
     """This worker was asked to end; another one goes on with the page."""
 
 
+class JobPaused(TransientError):
+    """The job is paused; it goes on where it was when it is resumed."""
+
+
+class TurnOver(TransientError):
+    """Other jobs have waited for a thread; this page goes on after them."""
+
+
 class WorkerTimeout(TransientError):
     """No worker answered in time; check that one runs and has room."""
 
@@ -139,6 +150,10 @@ class VerificationFailed(PermanentError):
 
 class RemovalRefused(PermanentError):
     """The job would remove more of the index than one job may."""
+
+
+class JobEnded(PermanentError):
+    """The job has ended; only one that is queued or running can be steered."""
 
 
 class NotFound(PermanentError):

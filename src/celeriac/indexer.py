@@ -39,7 +39,7 @@ Embed = Callable[[Sequence[str]], Vectors]
 """Embeds passages; shape (len(texts), dimension). Called only when there is something to embed."""
 Checkpoint = Callable[[Counters], None]
 """Called before each batch and each write with what the page counted so far; raises JobStopped,
-LeaseLost or WorkerStopping when this page is no longer ours to write."""
+LeaseLost, WorkerStopping, JobPaused or TurnOver when this page is no longer ours to write."""
 
 
 @dataclass(slots=True)
@@ -86,8 +86,12 @@ class Indexer:
         self._embed_texts = embed
         self._store = store
 
-    def index(self, entities: Sequence[Entity], checkpoint: Checkpoint) -> PageResult:
+    def index(
+        self, entities: Sequence[Entity], checkpoint: Checkpoint, tally: Tally | None = None
+    ) -> PageResult:
         """Make the store hold exactly these entities' present chunks.
+
+        A `tally` that is given tells how far it came where it is broken off.
 
         An entity that cannot be indexed is reported and does not stop the others; what the store
         held of it before stays, unless the entity has no text now.
@@ -96,7 +100,7 @@ class Indexer:
             TransientError: a service failed; the page can be run again, whatever was written.
             JobStopped: from `checkpoint`.
         """
-        tally = Tally()
+        tally = tally or Tally()
         rendered = self._render(entities, tally)
         markers = self._store.markers(self._partition, [one.id for one, _ in rendered])
         changed = self._sort_out(rendered, markers, checkpoint, tally)

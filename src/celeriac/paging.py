@@ -5,22 +5,26 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 import uuid
 from dataclasses import dataclass
 
+from celeriac.carried import Carried
 from celeriac.catalog.indexes import Generation
 from celeriac.catalog.jobs import Job
 from celeriac.catalog.pages import Claim
 from celeriac.configuration import EntityType
-from celeriac.dispatch import Dispatcher
+from celeriac.dispatch import LONGEST_WAIT, Dispatcher
 from celeriac.errors import (
     BrokerUnavailable,
     CeleriacError,
     ConfigurationError,
     DuplicateId,
+    JobPaused,
     JobStopped,
     LeaseLost,
     TransientError,
+    TurnOver,
     WorkerStopping,
 )
 from celeriac.jobs import RETRY_FOR, JobRunner
@@ -35,7 +39,8 @@ from celeriac.model import (
     Partition,
 )
 from celeriac.runtime import Runtime
-from celeriac.tally import PageResult, entity_key
+from celeriac.tally import PageResult, Tally, entity_key
+from celeriac.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -64,14 +69,18 @@ class PageRunner:
         self._catalog = runtime.catalog
         self._dispatcher = dispatcher
         self._jobs = jobs
+        self._turns = Turns(runtime, dispatcher)
 
     def run(self, job_id: str, number: int) -> None:
-        """Index one page if it is free."""
-        claim = self._catalog.pages.claim(job_id, number, LEASE)
-        if claim is None:
-            return
+        """Index one page: this one, unless it is another's turn."""
+        with self._turns.take(job_id, number, LEASE) as claim:
+            if claim is not None:
+                self._begin(claim)
+
+    def _begin(self, claim: Claim) -> None:
         if claim.claims > MOST_CLAIMS:
-            self._fail(claim, f"Page {number} brought its worker down {claim.claims - 1} times.")
+            times = claim.claims - 1
+            self._fail(claim, f"Page {claim.number} brought its worker down {times} times.")
             return
         with self._runtime.heartbeat.hold(lambda: self._catalog.pages.renew(claim, LEASE)):
             self._attempt(claim)
@@ -84,7 +93,11 @@ class PageRunner:
         except JobStopped:
             self._catalog.pages.release(claim)
             self._jobs.start_waiting(claim.job_id)
-        except WorkerStopping:
+        except JobPaused:
+            self._catalog.pages.give_back(claim)
+            if not self._catalog.steering.is_paused(claim.job_id):
+                self._send(claim.job_id, claim.number)  # it was resumed before that was done
+        except (WorkerStopping, TurnOver):
             self._give_back(claim)
         except TransientError as error:
             self._postpone(claim, error)
@@ -109,6 +122,7 @@ class PageRunner:
             self._jobs.fail(claim.job_id, reason)
 
     def _run(self, claim: Claim) -> None:
+        begun = time.monotonic()
         job, entity_type, generation = self._work_of(claim)
         page = self._runtime.source(entity_type).page(claim.cursor)
         listed = self._list(claim, generation.partition, page)
@@ -120,10 +134,20 @@ class PageRunner:
             if self._runtime.stopping.is_set():
                 raise WorkerStopping
             self._catalog.pages.renew(claim, LEASE)
+            if self._catalog.steering.is_paused(job.id):
+                raise JobPaused
+            self._turns.require(job.id, begun, counted)
             self._runtime.progress.page(job.id, claim.number, counted)
 
-        result = self._runtime.indexer(entity_type, generation).index(listed.entities, checkpoint)
-        self._commit(claim, generation.partition, page, listed, result)
+        indexer = self._runtime.indexer(entity_type, generation)
+        carried, tally = Carried.of_json(claim.carried), Tally()
+        try:
+            result = indexer.index(listed.entities, checkpoint, tally)
+        except (WorkerStopping, JobPaused, TurnOver):
+            done = carried.and_then(tally, generation.partition)
+            self._catalog.pages.carry(claim, done.as_json())
+            raise
+        self._commit(claim, generation.partition, page, listed, carried.added_to(result))
 
     def _work_of(self, claim: Claim) -> tuple[Job, EntityType, Generation]:
         job = self._catalog.jobs.get(claim.job_id)
@@ -144,8 +168,10 @@ class PageRunner:
         ids += [failure.entity_id for failure in page.failures if failure.entity_id is not None]
         keys = {entity_id: entity_key(partition, entity_id) for entity_id in ids}
         earlier = self._catalog.pages.list_entities(claim, keys.values(), page.next_cursor)
+        listed = len(page.entities) + len(page.failures)
+        delay = self._catalog.steering.charge(claim.job_id, listed)
         if page.next_cursor is not None:
-            self._send(claim.job_id, claim.number + 1)
+            self._send(claim.job_id, claim.number + 1, min(delay, LONGEST_WAIT))
         repeated = {entity_id: key for entity_id, key in keys.items() if key in earlier}
         return _Listed(
             entities=tuple(one for one in page.entities if one.id not in repeated),

@@ -50,16 +50,36 @@ class Remote:
         """Cancel the job; as it is now."""
         return self._resource("POST", f"/jobs/{_part(job_id)}/cancel")
 
-    def _resource(self, method: str, path: str) -> JobResource:
-        answer = self._ask(method, path)
-        body = _json(answer)
-        if not isinstance(body, Mapping):
-            raise PermanentError(f"{self._url} does not answer as celeriac does; check --url.")
-        return body
+    def pause(self, job_id: str) -> JobResource:
+        """Hold the job up; as it is now."""
+        return self._resource("POST", f"/jobs/{_part(job_id)}/pause")
 
-    def _ask(self, method: str, path: str) -> httpx.Response:
+    def resume(self, job_id: str) -> JobResource:
+        """Let the job go on; as it is now."""
+        return self._resource("POST", f"/jobs/{_part(job_id)}/resume")
+
+    def throttle(self, job_id: str, rate: float | None) -> JobResource:
+        """Let the job list so many entities a second at most, or lift that; as it is now."""
+        return self._resource(
+            "PUT", f"/jobs/{_part(job_id)}/throttle", {"entities_per_second": rate}
+        )
+
+    def prioritise(self, job_id: str, priority: str) -> JobResource:
+        """Give the job another priority; as it is now."""
+        return self._resource("PUT", f"/jobs/{_part(job_id)}/priority", {"priority": priority})
+
+    def _resource(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> JobResource:
+        answer = self._ask(method, path, body)
+        found = _json(answer)
+        if not isinstance(found, Mapping):
+            raise PermanentError(f"{self._url} does not answer as celeriac does; check --url.")
+        return found
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
         try:
-            answer = self._client.request(method, path)
+            answer = self._client.request(method, path, json=body)
         except (httpx.TransportError, httpx.UnsupportedProtocol) as error:
             raise DependencyUnavailable(
                 f"The API at {self._url} cannot be reached ({error}); "

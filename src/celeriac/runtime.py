@@ -23,6 +23,7 @@ from celeriac.leases import Heartbeat
 from celeriac.progress import Progress
 from celeriac.rendering import Renderer
 from celeriac.settings import Settings
+from celeriac.slots import Slots
 from celeriac.sources.base import Source
 from celeriac.sources.registry import build_source
 from celeriac.store import open_store
@@ -40,6 +41,7 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.heartbeat = Heartbeat()
+        self.slots = Slots()
         self.stopping = threading.Event()
         """Set when the process is asked to end: pages in hand are given back at their next
         checkpoint."""
@@ -144,6 +146,7 @@ class Runtime:
     def close(self) -> None:
         """Close whatever was opened."""
         self.stopping.set()
+        self.slots.close()
         self.heartbeat.close()
         opened, self._opened = self._opened, {}
         for value in reversed(list(opened.values())):

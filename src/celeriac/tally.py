@@ -28,6 +28,8 @@ class Tally:
 
     def __init__(self) -> None:
         self.counters = Counters()
+        self.settled = Counters()
+        """As the counters were when an entity was written last, what was in the making left out."""
         self._outcomes: dict[str, tuple[Outcome, str | None]] = {}
         self._failures: list[EntityFailure] = []
 
@@ -46,6 +48,7 @@ class Tally:
                 split_for_model=split.split_for_model,
             )
         )
+        self.settled = self.counters
 
     def embedded(self, chunks: int) -> None:
         self._count(Counters(embedded=chunks))

@@ -8,6 +8,8 @@ from celeriac.catalog.jobs import Jobs
 from celeriac.catalog.listings import Listings
 from celeriac.catalog.migrate import migrate
 from celeriac.catalog.pages import Pages
+from celeriac.catalog.standings import Standings
+from celeriac.catalog.steering import Steering
 
 
 class Catalog:
@@ -19,6 +21,8 @@ class Catalog:
         self.jobs = Jobs(self.database)
         self.pages = Pages(self.database)
         self.listings = Listings(self.database)
+        self.steering = Steering(self.database)
+        self.standings = Standings(self.database)
 
     def migrate(self) -> None:
         """Bring the schema to this version's; several processes may call it at once."""

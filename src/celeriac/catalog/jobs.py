@@ -8,12 +8,22 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.tables import job_errors, jobs
-from celeriac.model import COUNTERS, Counters, EntityFailure
+from celeriac.model import COUNTERS, Counters, EntityFailure, Priority
 
 
 class JobState(StrEnum):
@@ -27,6 +37,7 @@ class JobState(StrEnum):
 
 
 FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +58,39 @@ class Job:
     """Entities the listing is expected to have, where that is known."""
     removal_limit: float | None
     """Share of the index this job may remove, where it was set for this job alone."""
+    priority: Priority
+    throttle: float | None
+    """Entities a second that it lists at most; None: as many as it can."""
+    paused_at: float | None
+    """Since when it has been paused; None where it is not."""
+    paused_seconds: float
+    """For how long it was paused before, in all, since it was taken up."""
     created_at: float
     started_at: float | None
     finished_at: float | None
     counters: Counters
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is held up until it is resumed."""
+        return self.paused_at is not None and self.state in ACTIVE
+
+    def seconds(self, now: float) -> float:
+        """For how long it has run, or ran, without the time it was paused."""
+        if self.started_at is None:
+            return 0.0
+        end = self.finished_at or now
+        pause = end - self.paused_at if self.paused_at is not None else 0.0
+        return max(end - self.started_at - self.paused_seconds - pause, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a job is queued."""
+
+    priority: Priority = Priority.NORMAL
+    throttle: float | None = None
+    """Entities a second at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +119,14 @@ class Jobs:
         self._database = database
 
     def request(
-        self, index_id: str, tenant: str, entity_type: str, removal_limit: float | None = None
+        self,
+        index_id: str,
+        tenant: str,
+        entity_type: str,
+        removal_limit: float | None = None,
+        terms: Terms = Terms(),
     ) -> Request:
-        """Queue a job for the index, or join the one that waits already."""
+        """Queue a job for the index, or join the one that waits already, on its terms."""
         while True:
             waiting = self.waiting(index_id)
             if waiting is not None:
@@ -91,7 +136,7 @@ class Jobs:
                     return Request(waiting, joined=True)
                 continue  # it started meanwhile, without the leave to remove
             try:
-                job = self._insert(index_id, tenant, entity_type, removal_limit)
+                job = self._insert(index_id, tenant, entity_type, removal_limit, terms)
             except IntegrityError:
                 # Another request was faster; its job is the one to join, unless it started.
                 continue
@@ -105,7 +150,12 @@ class Jobs:
         return _job(row._mapping) if row else None
 
     def _insert(
-        self, index_id: str, tenant: str, entity_type: str, removal_limit: float | None
+        self,
+        index_id: str,
+        tenant: str,
+        entity_type: str,
+        removal_limit: float | None,
+        terms: Terms,
     ) -> Job:
         statement = (
             jobs.insert()
@@ -117,6 +167,8 @@ class Jobs:
                 state=JobState.QUEUED,
                 created_at=epoch_now(),
                 removal_limit=removal_limit,
+                priority=terms.priority,
+                throttle=terms.throttle,
             )
             .returning(jobs)
         )
@@ -151,10 +203,15 @@ class Jobs:
             return [_job(row._mapping) for row in connection.execute(query)]
 
     def take_up(self, job_id: str) -> Job | None:
-        """Set a queued job running; None where it is not queued or another of its index runs."""
+        """Set a queued job running; None where it is not queued, or paused, or another of its index
+        runs."""
         statement = (
             update(jobs)
-            .where(jobs.c.id == job_id, jobs.c.state == JobState.QUEUED)
+            .where(
+                jobs.c.id == job_id,
+                jobs.c.state == JobState.QUEUED,
+                jobs.c.paused_at.is_(None),
+            )
             .values(state=JobState.RUNNING, started_at=epoch_now(), epoch=jobs.c.epoch + 1)
             .returning(jobs)
         )
@@ -187,8 +244,9 @@ class Jobs:
             add_counters(connection, job_id, Counters(removed=entities))
 
     def running_for(self, job_id: str) -> float:
-        """Seconds since the job was taken up."""
-        query = select(epoch_now() - jobs.c.started_at).where(jobs.c.id == job_id)
+        """Seconds since the job was taken up, or resumed."""
+        since = func.coalesce(jobs.c.resumed_at, jobs.c.started_at)
+        query = select(epoch_now() - since).where(jobs.c.id == job_id)
         with self._database.read() as connection:
             return float(connection.execute(query).scalar() or 0.0)
 
@@ -199,6 +257,7 @@ class Jobs:
             .where(
                 jobs.c.id == job_id,
                 jobs.c.state == JobState.RUNNING,
+                jobs.c.paused_at.is_(None),
                 or_(
                     jobs.c.lease_until.is_(None),
                     jobs.c.lease_until < epoch_now(),
@@ -259,7 +318,7 @@ class Jobs:
     def _end(self, job_id: str, state: JobState, message: str) -> bool:
         statement = (
             update(jobs)
-            .where(jobs.c.id == job_id, jobs.c.state.in_([JobState.QUEUED, JobState.RUNNING]))
+            .where(jobs.c.id == job_id, jobs.c.state.in_(ACTIVE))
             .values(state=state, message=message, finished_at=epoch_now())
         )
         with self._database.write() as connection:
@@ -309,10 +368,11 @@ def insert_errors(
 def _job(values: RowMapping) -> Job:
     return Job(
         state=JobState(values["state"]),
+        priority=Priority(values["priority"]),
         counters=Counters(*(values[name] for name in COUNTERS)),
         **{
             field.name: values[field.name]
             for field in fields(Job)
-            if field.name not in ("state", "counters")
+            if field.name not in ("state", "priority", "counters")
         },
     )
