@@ -97,13 +97,8 @@ def progress_percentage(job: Job) -> float:
 
 
 def _eta(job: Job, elapsed: float | None) -> int | None:
-    if (
-        job.state != JobState.RUNNING
-        or job.paused
-        or not job.expected
-        or not job.counters.listed
-        or not elapsed
-    ):
+    moves = job.state == JobState.RUNNING and not job.paused
+    if not moves or not job.expected or not job.counters.listed or not elapsed:
         return None
     left = max(job.expected - job.counters.listed, 0)
     return round(left * elapsed / job.counters.listed)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-from celeriac.model import Counters, ListedEntity, Outcome, Partition
-from celeriac.tally import PageResult, Tally
+from celeriac.model import Counters, ListedEntity, Outcome
+from celeriac.tally import PageResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,14 @@ class Carried:
         fingerprints = {key.hex: one for key, one in self.fingerprints.items()}
         return {"fingerprints": fingerprints, "work": asdict(self.work)}
 
-    def and_then(self, tally: Tally, partition: Partition) -> Carried:
-        """With what a run that was broken off has written too."""
+    def and_then(self, broken_off: PageResult, settled: Counters) -> Carried:
+        """With what another run did before it was broken off."""
         written = {
             one.key: one.fingerprint
-            for one in tally.result(partition).listed
+            for one in broken_off.listed
             if one.outcome == Outcome.INDEXED and one.fingerprint is not None
         }
-        return Carried({**self.fingerprints, **written}, self.work + _work(tally.settled))
+        return Carried({**self.fingerprints, **written}, self.work + _work(settled))
 
     def added_to(self, result: PageResult) -> PageResult:
         """What the page did in all its runs together."""

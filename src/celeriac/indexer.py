@@ -79,7 +79,7 @@ class Indexer:
         store: VectorStore,
     ) -> None:
         """`identity` is what each point's metadata says of the index: tenant and entity_type."""
-        self._partition = partition
+        self.partition = partition
         self._identity = identity
         self._renderer = renderer
         self._chunker = chunker
@@ -102,11 +102,11 @@ class Indexer:
         """
         tally = tally or Tally()
         rendered = self._render(entities, tally)
-        markers = self._store.markers(self._partition, [one.id for one, _ in rendered])
+        markers = self._store.markers(self.partition, [one.id for one, _ in rendered])
         changed = self._sort_out(rendered, markers, checkpoint, tally)
         for group in _groups(changed):
             self._replace(group, checkpoint, tally)
-        return tally.result(self._partition)
+        return tally.result(self.partition)
 
     def _render(self, entities: Sequence[Entity], tally: Tally) -> list[tuple[RenderedEntity, str]]:
         rendered = []
@@ -169,7 +169,7 @@ class Indexer:
         ]
         if not held:
             return {}
-        chunks = self._store.chunks(self._partition, held, with_vectors=True)
+        chunks = self._store.chunks(self.partition, held, with_vectors=True)
         return {chunk.digest: chunk.vector for chunk in chunks if chunk.vector is not None}
 
     def _embed(
@@ -218,15 +218,15 @@ class Indexer:
     def _write(self, group: Sequence[_Changed], vectors: Mapping[str, Vector]) -> None:
         replaced = {one.id: one.extent for one in group if one.marker is not None}
         if replaced:
-            self._store.void(self._partition, replaced)
+            self._store.void(self.partition, replaced)
         points = [point for one in group for point in self._points(one, vectors)]
-        self._store.upsert(self._partition, [point for point in points if point.chunk > 0])
+        self._store.upsert(self.partition, [point for point in points if point.chunk > 0])
         leftover = [
             (one.id, number) for one in group for number in range(len(one.split.chunks), one.extent)
         ]
         if leftover:
-            self._store.delete_chunks(self._partition, leftover)
-        self._store.upsert(self._partition, [point for point in points if point.chunk == 0])
+            self._store.delete_chunks(self.partition, leftover)
+        self._store.upsert(self.partition, [point for point in points if point.chunk == 0])
 
     def _points(self, one: _Changed, vectors: Mapping[str, Vector]) -> Iterator[Point]:
         metadata = {**one.rendered.metadata, **self._identity}
@@ -250,7 +250,7 @@ class Indexer:
 
     def _remove(self, marker: Marker | None) -> None:
         if marker is not None:
-            remove_entities(self._store, self._partition, [marker])
+            remove_entities(self._store, self.partition, [marker])
 
 
 def remove_entities(store: VectorStore, partition: Partition, markers: Iterable[Marker]) -> None:

@@ -42,7 +42,7 @@ def request_job(
     index_id = runtime.catalog.indexes.ensure(declared.tenant, declared.name)
     terms = Terms(declared.priority, declared.max_entities_per_second)
     request = runtime.catalog.jobs.request(
-        index_id, declared.tenant, declared.name, removal_limit, terms
+        index_id, declared.tenant, declared.name, removal_limit, terms=terms
     )
     # Where that fails the row stays: others may have joined it, and `recover` starts it.
     dispatcher.start_job(request.job.id)
@@ -151,12 +151,16 @@ class JobRunner:
         self._catalog.listings.clear_ended()
 
     def send_pending(self, job: Job) -> None:
-        """Send whatever an active job waits for, now or as soon as its throttle lets it."""
-        if job.paused or job.state in FINAL:
-            return
+        """Send whatever a job waits for, if it is to go on."""
+        if not job.paused and job.state not in FINAL:
+            self._send(lambda: self._send_step(job.id, job.state))
+            self.send_pages(job)
+
+    def send_pages(self, job: Job) -> None:
+        """Send the pages a job waits for, so that they come as soon as its throttle lets them."""
         delay = min(self._catalog.steering.throttled_for(job.id), LONGEST_WAIT)
-        self._send(lambda: self._send_step(job.id, job.state))
-        self._send(lambda: self._send_pages(job.id, delay=delay))
+        if not job.paused:
+            self._send(lambda: self._send_pages(job.id, delay=delay))
 
     def _send_step(self, job_id: str, state: JobState) -> None:
         """Send for the job's next step, where that is not a page."""

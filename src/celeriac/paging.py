@@ -27,6 +27,7 @@ from celeriac.errors import (
     TurnOver,
     WorkerStopping,
 )
+from celeriac.indexer import Indexer
 from celeriac.jobs import RETRY_FOR, JobRunner
 from celeriac.leases import LEASE
 from celeriac.model import (
@@ -69,7 +70,7 @@ class PageRunner:
         self._catalog = runtime.catalog
         self._dispatcher = dispatcher
         self._jobs = jobs
-        self._turns = Turns(runtime, dispatcher)
+        self._turns = Turns(runtime, self._send)
 
     def run(self, job_id: str, number: int) -> None:
         """Index one page: this one, unless it is another's turn."""
@@ -125,29 +126,36 @@ class PageRunner:
         begun = time.monotonic()
         job, entity_type, generation = self._work_of(claim)
         page = self._runtime.source(entity_type).page(claim.cursor)
-        listed = self._list(claim, generation.partition, page)
+        listed = self._list(job, claim, generation.partition, page)
         expected = page.total if page.total is not None else page.estimate
         if expected is not None and claim.number == 0:
             self._catalog.jobs.expect(job.id, expected)
-
-        def checkpoint(counted: Counters) -> None:
-            if self._runtime.stopping.is_set():
-                raise WorkerStopping
-            self._catalog.pages.renew(claim, LEASE)
-            if self._catalog.steering.is_paused(job.id):
-                raise JobPaused
-            self._turns.require(job.id, begun, counted)
-            self._runtime.progress.page(job.id, claim.number, counted)
-
         indexer = self._runtime.indexer(entity_type, generation)
+        result = self._index(claim, indexer, listed.entities, begun)
+        self._commit(claim, generation.partition, page, listed, result)
+
+    def _index(
+        self, claim: Claim, indexer: Indexer, entities: tuple[Entity, ...], begun: float
+    ) -> PageResult:
         carried, tally = Carried.of_json(claim.carried), Tally()
         try:
-            result = indexer.index(listed.entities, checkpoint, tally)
+            result = indexer.index(
+                entities, lambda counted: self._checkpoint(claim, begun, counted), tally
+            )
         except (WorkerStopping, JobPaused, TurnOver):
-            done = carried.and_then(tally, generation.partition)
+            done = carried.and_then(tally.result(indexer.partition), tally.settled)
             self._catalog.pages.carry(claim, done.as_json())
             raise
-        self._commit(claim, generation.partition, page, listed, carried.added_to(result))
+        return carried.added_to(result)
+
+    def _checkpoint(self, claim: Claim, begun: float, counted: Counters) -> None:
+        if self._runtime.stopping.is_set():
+            raise WorkerStopping
+        self._catalog.pages.renew(claim, LEASE)
+        if self._catalog.steering.is_paused(claim.job_id):
+            raise JobPaused
+        self._turns.require(claim.job_id, begun, counted)
+        self._runtime.progress.page(claim.job_id, claim.number, counted)
 
     def _work_of(self, claim: Claim) -> tuple[Job, EntityType, Generation]:
         job = self._catalog.jobs.get(claim.job_id)
@@ -162,22 +170,27 @@ class PageRunner:
             )
         return job, entity_type, generation
 
-    def _list(self, claim: Claim, partition: Partition, page: Page) -> _Listed:
+    def _list(self, job: Job, claim: Claim, partition: Partition, page: Page) -> _Listed:
         """Record what the page lists and send the next one on its way."""
         ids = [entity.id for entity in page.entities]
         ids += [failure.entity_id for failure in page.failures if failure.entity_id is not None]
         keys = {entity_id: entity_key(partition, entity_id) for entity_id in ids}
         earlier = self._catalog.pages.list_entities(claim, keys.values(), page.next_cursor)
-        listed = len(page.entities) + len(page.failures)
-        delay = self._catalog.steering.charge(claim.job_id, listed)
+        delay = self._charge(job, len(page.entities) + len(page.failures))
         if page.next_cursor is not None:
-            self._send(claim.job_id, claim.number + 1, min(delay, LONGEST_WAIT))
+            self._send(claim.job_id, claim.number + 1, delay)
         repeated = {entity_id: key for entity_id, key in keys.items() if key in earlier}
         return _Listed(
             entities=tuple(one for one in page.entities if one.id not in repeated),
             failures=tuple(one for one in page.failures if one.entity_id not in repeated),
             repeated=repeated,
         )
+
+    def _charge(self, job: Job, entities: int) -> float:
+        """Charge a throttled job for what it listed; for how long its next message is put off."""
+        if job.throttle is None:
+            return 0.0
+        return min(self._catalog.steering.charge(job.id, entities), LONGEST_WAIT)
 
     def _send(self, job_id: str, number: int, delay: float = 0) -> None:
         try:

@@ -40,7 +40,7 @@ class Steering:
         changed = self._catalog.steering.throttle(job_id, rate)
         job = self._steered(job_id, changed, "throttled")
         # Messages that were put off by the old rate may come too late by the new one.
-        self._jobs.send_pending(job)
+        self._jobs.send_pages(job)
         return job
 
     def prioritise(self, job_id: str, priority: Priority) -> Job:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from celeriac.catalog.jobs import JobState
 from celeriac.catalog.pages import Claim
 from celeriac.catalog.standings import Standing
-from celeriac.dispatch import LONGEST_WAIT, Dispatcher
+from celeriac.dispatch import LONGEST_WAIT
 from celeriac.errors import TurnOver
 from celeriac.model import Counters
 from celeriac.runtime import Runtime
@@ -30,14 +30,17 @@ PASSED_OVER = 1.0
 TRIES = 10
 """Times that another worker may be faster with a page before this one looks no further."""
 
+Send = Callable[[str, int, float], None]
+"""Sends a message about a page of a job after so many seconds."""
+
 
 class Turns:
     """Hands out pages to the threads of this process."""
 
-    def __init__(self, runtime: Runtime, dispatcher: Dispatcher) -> None:
+    def __init__(self, runtime: Runtime, send: Send) -> None:
         self._catalog = runtime.catalog
         self._slots = runtime.slots
-        self._dispatcher = dispatcher
+        self._send = send
 
     @contextmanager
     def take(self, job_id: str, number: int, lease: float) -> Iterator[Claim | None]:
@@ -61,18 +64,17 @@ class Turns:
     def _choose(self, job_id: str, number: int) -> Standing | None:
         standings = self._catalog.standings.now()
         own = _of(standings, job_id)
-        if own is not None and own.throttled_for > 0:
-            if self._catalog.pages.waiting(job_id, number) == number:
-                delay = min(own.throttled_for, LONGEST_WAIT)
-                self._dispatcher.index_page(job_id, number, delay=delay)
+        if own is not None and own.throttled_for > 0 and self._waits(job_id, number):
+            self._send(job_id, number, min(own.throttled_for, LONGEST_WAIT))
             return None
         full = self._slots.full()
         chosen = first_in_turn(standings, without=full)
         if chosen is None and first_in_turn(standings) is not None:
-            self._slots.park(
-                (job_id, number), lambda: self._dispatcher.index_page(job_id, number), full
-            )
+            self._slots.park((job_id, number), lambda: self._send(job_id, number, 0), full)
         return chosen
+
+    def _waits(self, job_id: str, number: int) -> bool:
+        return self._catalog.pages.waiting(job_id, number) == number
 
     def _claim(self, chosen: Standing, number: int, lease: float) -> Claim | None:
         page = self._catalog.pages.waiting(chosen.job_id, number)

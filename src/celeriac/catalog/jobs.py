@@ -124,6 +124,7 @@ class Jobs:
         tenant: str,
         entity_type: str,
         removal_limit: float | None = None,
+        *,
         terms: Terms = Terms(),
     ) -> Request:
         """Queue a job for the index, or join the one that waits already, on its terms."""
@@ -194,11 +195,6 @@ class Jobs:
         if states:
             query = query.where(jobs.c.state.in_(states))
         query = query.order_by(jobs.c.created_at.desc()).limit(limit)
-        with self._database.read() as connection:
-            return [_job(row._mapping) for row in connection.execute(query)]
-
-    def in_state(self, *states: JobState) -> list[Job]:
-        query = select(jobs).where(jobs.c.state.in_(states)).order_by(jobs.c.created_at)
         with self._database.read() as connection:
             return [_job(row._mapping) for row in connection.execute(query)]
 

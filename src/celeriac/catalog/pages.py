@@ -327,7 +327,7 @@ class Pages:
             .where(
                 pages.c.job_id == job_id,
                 is_waiting(),
-                or_(pages.c.sent_at.is_(None), pages.c.sent_at < epoch_now() - silent_for),
+                or_(pages.c.sent_at.is_(None), pages.c.sent_at <= epoch_now() - silent_for),
             )
             .values(sent_at=epoch_now())
             .returning(pages.c.number)

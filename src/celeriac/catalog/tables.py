@@ -123,7 +123,7 @@ pages = Table(
     Column("last_error", Text),
     Column("committed_at", Float),
     Column("counters", JSON),
-    Column("carried", JSON),
+    Column("carried", JSON(none_as_null=True)),
     Index("ix_pages_state_lease_until", "state", "lease_until"),
     Index("ix_pages_job_id_state", "job_id", "state"),
 )
