@@ -18,6 +18,7 @@ from api import (
     reindex,
     reindex_jobs,
     search,
+    steering,
 )
 from api.bodies import BoundedJson
 from api.services import Services
@@ -40,7 +41,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     errors.register(app)
     security = runtime.settings.configuration.security
     authentication.register(app, trusted_proxies=security.trusted_proxies)
-    for module in (health, oauth, reindex, search, jobs):
+    for module in (health, oauth, reindex, search, jobs, steering):
         app.register_blueprint(module.blueprint)
     described = openapi.register(app)
     ours = (metadata.blueprint, reindex_jobs.blueprint)

@@ -29,7 +29,7 @@ ALMOST = 99.9
 @requires(Scope.AGENT_READ)
 def get_job(job_id: str) -> Response:
     """A job's state, counters, rate, ETA and first errors."""
-    job = _find(job_id)
+    job = find_job(job_id)
     runtime = services().runtime
     if job.state == JobState.RUNNING:
         counters = job.counters + runtime.progress.in_hand(job.id)
@@ -42,7 +42,7 @@ def get_job(job_id: str) -> Response:
 @requires(Scope.AGENT_MANAGE)
 def cancel_job(job_id: str) -> tuple[Response, int]:
     """Cancel a job; it writes nothing more after its next checkpoint."""
-    job = JobRunner(services().runtime, services().dispatcher).cancel(_find(job_id).id)
+    job = JobRunner(services().runtime, services().dispatcher).cancel(find_job(job_id).id)
     return jsonify(job_resource(job, [], time.time())), 202
 
 
@@ -50,7 +50,7 @@ def cancel_job(job_id: str) -> tuple[Response, int]:
 @requires(Scope.AGENT_MANAGE)
 def confirm_removal(job_id: str) -> Response:
     """Reindex once more, with leave to remove whatever the source no longer lists."""
-    job = _find(job_id)
+    job = find_job(job_id)
     return _accepted(schedule(job.tenant, job.entity_type, removal_limit=1.0))
 
 
@@ -67,7 +67,7 @@ class RetrySchema(Schema):
 @requires(Scope.AGENT_MANAGE)
 def retry_job(job_id: str) -> Response:
     """Retry the entities that failed in a job, and nothing else."""
-    selection = Selection(_find(job_id).id, **_retry_options())
+    selection = Selection(find_job(job_id).id, **_retry_options())
     services().store_check.require()
     accepted = request_retry(services().runtime, services().dispatcher, selection)
     return _accepted(accepted.job.id)
@@ -85,13 +85,14 @@ def _accepted(job_id: str) -> Response:
     return Response(status=202, headers={"Location": url_for("jobs.get_job", job_id=job_id)})
 
 
-def _find(job_id: str) -> Job:
+def find_job(job_id: str) -> Job:
+    """The job, if it is of a tenant of the one who asks; NotFound otherwise."""
     return owned("job", job_id, services().runtime.catalog.jobs.get)
 
 
 def job_resource(job: Job, errors: list[EntityFailure], now: float) -> dict[str, Any]:
     """The job as clients see it; times are Unix seconds."""
-    elapsed = max((job.finished_at or now) - job.started_at, 0.001) if job.started_at else None
+    elapsed = max(job.seconds(now), 0.001) if job.started_at else None
     return {
         "id": job.id,
         "tenant": job.tenant,
@@ -101,6 +102,9 @@ def job_resource(job: Job, errors: list[EntityFailure], now: float) -> dict[str,
         "state": job.state,
         "mode": job.mode,
         "retries": list(dict.fromkeys(one.job_id for one in job.retries)),
+        **({"paused": True} if job.paused else {}),
+        "priority": job.priority.label,
+        "throttle": job.throttle,
         "message": job.message,
         "created_at": int(job.created_at),
         "started_at": _seconds(job.started_at),
@@ -131,7 +135,8 @@ def progress_percentage(job: Job) -> float:
 
 
 def _eta(job: Job, elapsed: float | None) -> int | None:
-    if job.state != JobState.RUNNING or not job.expected or not job.counters.listed or not elapsed:
+    moves = job.state == JobState.RUNNING and not job.paused
+    if not moves or not job.expected or not job.counters.listed or not elapsed:
         return None
     left = max(job.expected - job.counters.listed, 0)
     return round(left * elapsed / job.counters.listed)

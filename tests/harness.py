@@ -128,6 +128,9 @@ class Messages:
     def finish_job(self, job_id: str, *, delay: float = 0) -> None:
         self.waiting.append(("finish", job_id, 0))
 
+    def depth(self) -> int:
+        return len(self.waiting)
+
 
 class World:
     """A runtime on given servers, one entity type, and the hands to run jobs with."""

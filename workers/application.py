@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import (
+    celeryd_after_setup,
+    setup_logging,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
 from celeriac import logs
 from celeriac.runtime import required
@@ -71,6 +77,11 @@ app.add_defaults(configuration)
 @setup_logging.connect
 def _log(loglevel: int | str, logfile: str | None = None, **_: Any) -> None:
     logs.configure(loglevel, logfile)
+
+
+@celeryd_after_setup.connect
+def _share_threads(instance: Any, **_: Any) -> None:
+    process.share_threads(instance.concurrency)
 
 
 @worker_ready.connect

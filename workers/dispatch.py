@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery
-from kombu import Connection
+from kombu import Connection, Producer
 from kombu.exceptions import LimitExceeded, OperationalError
 from kombu.pools import producers
 from redis.exceptions import RedisError
@@ -39,16 +41,28 @@ class CeleryDispatcher:
     def finish_job(self, job_id: str, *, delay: float = 0) -> None:
         self._send("celeriac.finish_job", {"job_id": job_id}, HIGH, delay)
 
+    def depth(self) -> int:
+        """How many messages wait in Redis."""
+        queue = self._app.conf.task_default_queue
+        with self._producer() as producer:
+            found: int = producer.channel.queue_declare(queue).message_count
+        return found
+
     def _send(self, task: str, arguments: dict[str, Any], priority: int, delay: float = 0) -> None:
+        with self._producer() as producer:
+            self._app.send_task(
+                task,
+                kwargs=arguments,
+                priority=priority,
+                countdown=delay or None,
+                producer=producer,
+            )
+
+    @contextmanager
+    def _producer(self) -> Iterator[Producer]:
         try:
             with producers[self._connection()].acquire(block=True, timeout=PATIENCE) as producer:
-                self._app.send_task(
-                    task,
-                    kwargs=arguments,
-                    priority=priority,
-                    countdown=delay or None,
-                    producer=producer,
-                )
+                yield producer
         except (OperationalError, LimitExceeded, RedisError) as error:
             raise BrokerUnavailable(
                 f"Redis cannot be reached ({error}); check CELERIAC_REDIS_URL and that it runs."

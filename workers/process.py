@@ -45,6 +45,12 @@ def serve_searches() -> None:
         _searches.start()
 
 
+def share_threads(threads: int) -> None:
+    """Keep one of the worker's threads free of any one tenant's work, where there are others."""
+    if len(settings().configuration.tenants) > 1:
+        runtime().slots.limit = max(threads - 1, 1)
+
+
 def close() -> None:
     """End what this process started and close its runtime, if it has one."""
     global _runtime, _searches  # noqa: PLW0603

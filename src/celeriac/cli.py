@@ -1,8 +1,8 @@
 """The command `celeriac`.
 
 `plan`, `audit`, `explain`, `search`, `jobs` and `keys` work in this process, on the servers that
-the environment names or on the data of a standalone celeriac that does not run. `reindex`, `retry`
-and `cancel` go through the REST API.
+the environment names or on the data of a standalone celeriac that does not run. `reindex`, `retry`,
+`cancel`, `pause`, `resume`, `throttle` and `priority` go through the REST API.
 
 Exit status: 0 fine, 1 an error, told in one line on stderr, 2 wrong usage, 3 an audit found
 differences or a job did not succeed.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import sqlite3
 import sys
 import time
@@ -30,7 +31,7 @@ from celeriac.catalog.jobs import JobState
 from celeriac.cli_keys import keys
 from celeriac.errors import CeleriacError, ConfigurationError, TransientError
 from celeriac.explain import explain as run_explain
-from celeriac.model import MetadataValue
+from celeriac.model import MAX_RATE, MIN_RATE, PRIORITIES, MetadataValue
 from celeriac.plan import plan as run_plan
 from celeriac.remote import JobResource, Remote
 from celeriac.runtime import Runtime
@@ -93,6 +94,11 @@ def through_api(command: Command) -> Command:
     url = click.option("--url", help="The API; CELERIAC_HOST and CELERIAC_PORT by default.")
     key = click.option("--key", help="Its key; better set CELERIAC_API_KEY.")
     return url(key(command))
+
+
+def of_job(command: Command) -> Command:
+    """The argument that names a job, and the options of a command through the API."""
+    return click.argument("job_id", metavar="JOB")(through_api(as_json(command)))
 
 
 @main.command()
@@ -199,14 +205,64 @@ def retry(
 
 
 @main.command()
-@click.argument("job_id", metavar="JOB")
-@through_api
-@as_json
+@of_job
 def cancel(job_id: str, url: str | None, key: str | None, as_json: bool) -> None:
     """Cancel a job through the API; it writes nothing after its next batch."""
+    _steer(url, key, as_json, lambda remote: remote.cancel(job_id))
+
+
+@main.command()
+@of_job
+def pause(job_id: str, url: str | None, key: str | None, as_json: bool) -> None:
+    """Hold a job up through the API; it writes nothing after its next batch."""
+    _steer(url, key, as_json, lambda remote: remote.pause(job_id))
+
+
+@main.command()
+@of_job
+def resume(job_id: str, url: str | None, key: str | None, as_json: bool) -> None:
+    """Let a paused job go on through the API."""
+    _steer(url, key, as_json, lambda remote: remote.resume(job_id))
+
+
+@main.command()
+@of_job
+@click.argument("rate", metavar="RATE|off")
+def throttle(job_id: str, url: str | None, key: str | None, as_json: bool, rate: str) -> None:
+    """Let a job list RATE entities a second at most, from now on, through the API."""
+    limit = _rate(rate)
+    _steer(url, key, as_json, lambda remote: remote.throttle(job_id, limit))
+
+
+@main.command()
+@of_job
+@click.argument("priority", type=click.Choice(PRIORITIES))
+def priority(job_id: str, url: str | None, key: str | None, as_json: bool, priority: str) -> None:
+    """Give a job another priority through the API; pages of higher ones go first."""
+    _steer(url, key, as_json, lambda remote: remote.prioritise(job_id, priority))
+
+
+def _steer(
+    url: str | None, key: str | None, as_json: bool, do: Callable[[Remote], JobResource]
+) -> None:
+    """Do something to a job and show it as it is then."""
     with _remote(url, key) as remote:
-        job = remote.cancel(job_id)
+        job = do(remote)
     console.show_json(job) if as_json else console.show_job(job)
+
+
+def _rate(text: str) -> float | None:
+    """Entities a second; None for `off`."""
+    if text == "off":
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not MIN_RATE <= rate <= MAX_RATE:
+        wanted = f"a number from {MIN_RATE} to {MAX_RATE:,}, or off"
+        raise click.BadParameter(f"{text!r} is not {wanted}.", param_hint="RATE")
+    return rate
 
 
 @contextmanager
@@ -292,7 +348,7 @@ def _watched(remote: Remote, job: JobResource) -> JobResource:
     shown = console.output(errors=True)
     answered = time.monotonic()
     with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bars:
-        bar = bars.add_task(job["state"], total=None, counted="")
+        bar = bars.add_task(console.state_of(job), total=None, counted="")
         while job["state"] in (JobState.QUEUED, JobState.RUNNING):
             time.sleep(POLL_INTERVAL)
             try:
@@ -305,7 +361,11 @@ def _watched(remote: Remote, job: JobResource) -> JobResource:
             counted = f"{job['counters']['listed']:,} entities"
             total = 100 if percentage else None
             bars.update(
-                bar, description=job["state"], total=total, completed=percentage, counted=counted
+                bar,
+                description=console.state_of(job),
+                total=total,
+                completed=percentage,
+                counted=counted,
             )
     return job
 

@@ -196,7 +196,7 @@ def show_jobs(jobs: Sequence[Job]) -> None:
             job.id,
             f"{job.tenant}/{job.entity_type}",
             job.mode,
-            job.state,
+            f"{job.state}, paused" if job.paused else job.state,
             _moment(job.created_at),
             _duration(took) if job.started_at and isinstance(took, float) else "",
             counters.listed,
@@ -221,9 +221,11 @@ def show_hits(hits: Iterable[Hit]) -> None:
 def show_job(job: JobResource) -> None:
     """A job as the API tells it."""
     counters = job["counters"]
-    rows: list[Row] = [("job", job["id"]), ("state", job["state"])]
+    rows: list[Row] = [("job", job["id"]), ("state", state_of(job)), ("priority", job["priority"])]
     if job["retries"]:
         rows.append(("retries", ", ".join(job["retries"])))
+    if job["throttle"] is not None:
+        rows.append(("throttle", f"{job['throttle']:,g} entities a second"))
     rows += [(name, f"{value:,}") for name, value in counters.items() if value]
     if job["message"]:
         rows.append(("message", job["message"]))
@@ -232,6 +234,11 @@ def show_job(job: JobResource) -> None:
         EntityFailure(one["entity_id"], one["class"], one["message"]) for one in job["errors"]
     ]
     _show_errors(errors, counters["failed"])
+
+
+def state_of(job: JobResource) -> str:
+    """The state of a job as the API tells it."""
+    return f"{job['state']}, paused" if job.get("paused") else str(job["state"])
 
 
 def _show_errors(errors: Sequence[EntityFailure], count: int) -> None:

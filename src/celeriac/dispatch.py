@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+LONGEST_WAIT = 60.0
+"""Seconds that a message of a throttled job is delayed at most; it is put off again if need be. The
+broker would hold one that is delayed for longer to be lost."""
+
 
 class Dispatcher(Protocol):
     """Sends work to whoever runs it. Each method raises BrokerUnavailable when it cannot."""
@@ -17,3 +21,7 @@ class Dispatcher(Protocol):
     def index_page(self, job_id: str, number: int, *, delay: float = 0) -> None: ...
 
     def finish_job(self, job_id: str, *, delay: float = 0) -> None: ...
+
+    def depth(self) -> int:
+        """How many messages wait for a worker."""
+        ...

@@ -12,6 +12,8 @@
     │   ├── RateLimited                    too many requests of one credential or address
     │   ├── LeaseLost                      another worker has taken the page over
     │   ├── WorkerStopping                 this worker was asked to end; another goes on
+    │   ├── JobPaused                      the job was paused; it goes on when it is resumed
+    │   ├── TurnOver                       others wait for a thread; the page goes on later
     │   └── WorkerTimeout                  no worker answered in time
     ├── PermanentError                     something has to change first
     │   ├── Unauthenticated                no valid credential
@@ -104,6 +106,14 @@ class LeaseLost(TransientError):
 
 class WorkerStopping(TransientError):
     """This worker was asked to end; another one goes on with the page."""
+
+
+class JobPaused(TransientError):
+    """The job is paused; it goes on where it was when it is resumed."""
+
+
+class TurnOver(TransientError):
+    """Other jobs have waited for a thread; this page goes on after them."""
 
 
 class WorkerTimeout(TransientError):

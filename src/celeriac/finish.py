@@ -12,6 +12,7 @@ import math
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from celeriac.catalog.indexes import Generation
 from celeriac.catalog.jobs import Job, JobMode
@@ -19,6 +20,7 @@ from celeriac.catalog.listings import IN_INDEX, Expected
 from celeriac.dispatch import Dispatcher
 from celeriac.errors import (
     CeleriacError,
+    JobPaused,
     JobStopped,
     RemovalRefused,
     TransientError,
@@ -73,7 +75,18 @@ class Finisher:
         self._jobs = jobs
 
     def run(self, job_id: str) -> None:
-        """Finish the job, unless a page is open or another worker is at it."""
+        """Finish the job, unless it is paused, a page is open, or another worker is at it."""
+        job = self._catalog.jobs.get(job_id)
+        if job is None:
+            return
+        with self._runtime.slots.hold(job.tenant) as held:
+            if held:
+                self._claim(job_id)
+            else:
+                send = partial(self._dispatcher.finish_job, job_id)
+                self._runtime.slots.park(("finish", job_id), send, {job.tenant})
+
+    def _claim(self, job_id: str) -> None:
         token = str(uuid.uuid4())
         if not self._catalog.pages.all_done(job_id):
             return
@@ -88,6 +101,8 @@ class Finisher:
             if self._runtime.stopping.is_set():
                 raise WorkerStopping
             renew()
+            if self._catalog.steering.is_paused(job_id):
+                raise JobPaused
 
         with self._runtime.heartbeat.hold(renew):
             self._attempt(job_id, token, checkpoint)
@@ -105,6 +120,10 @@ class Finisher:
         except WorkerStopping:
             self._catalog.jobs.release_finish(job_id, token)
             self._dispatcher.finish_job(job_id)
+        except JobPaused:
+            self._catalog.jobs.release_finish(job_id, token)
+            if not self._catalog.steering.is_paused(job_id):
+                self._dispatcher.finish_job(job_id)  # it was resumed before that was done
         except TransientError as error:
             self._postpone(job, error)
         except CeleriacError as error:

@@ -38,7 +38,7 @@ Embed = Callable[[Sequence[str]], Vectors]
 """Embeds passages; shape (len(texts), dimension). Called only when there is something to embed."""
 Checkpoint = Callable[[Tally], None]
 """Called before each batch and each write with what became of the page so far; raises JobStopped,
-LeaseLost or WorkerStopping when this page is no longer ours to write."""
+LeaseLost, WorkerStopping, JobPaused or TurnOver when this page is no longer ours to write."""
 
 
 @dataclass(slots=True)
@@ -78,15 +78,19 @@ class Indexer:
         store: VectorStore,
     ) -> None:
         """`identity` is what each point's metadata says of the index: tenant and entity_type."""
-        self._partition = partition
+        self.partition = partition
         self._identity = identity
         self._renderer = renderer
         self._chunker = chunker
         self._embed_texts = embed
         self._store = store
 
-    def index(self, entities: Sequence[Entity], checkpoint: Checkpoint) -> PageResult:
+    def index(
+        self, entities: Sequence[Entity], checkpoint: Checkpoint, tally: Tally | None = None
+    ) -> PageResult:
         """Make the store hold exactly these entities' present chunks.
+
+        A `tally` that is given tells how far it came where it is broken off.
 
         An entity that cannot be indexed is reported and does not stop the others; what the store
         held of it before stays, unless the entity has no text now.
@@ -95,13 +99,13 @@ class Indexer:
             TransientError: a service failed; the page can be run again, whatever was written.
             JobStopped: from `checkpoint`.
         """
-        tally = Tally()
+        tally = tally or Tally()
         rendered = self._render(entities, tally)
-        markers = self._store.markers(self._partition, [one.id for one, _ in rendered])
+        markers = self._store.markers(self.partition, [one.id for one, _ in rendered])
         changed = self._sort_out(rendered, markers, checkpoint, tally)
         for group in _groups(changed):
             self._replace(group, checkpoint, tally)
-        return tally.result(self._partition)
+        return tally.result(self.partition)
 
     def _render(self, entities: Sequence[Entity], tally: Tally) -> list[tuple[RenderedEntity, str]]:
         rendered = []
@@ -164,7 +168,7 @@ class Indexer:
         ]
         if not held:
             return {}
-        chunks = self._store.chunks(self._partition, held, with_vectors=True)
+        chunks = self._store.chunks(self.partition, held, with_vectors=True)
         return {chunk.digest: chunk.vector for chunk in chunks if chunk.vector is not None}
 
     def _embed(
@@ -220,15 +224,15 @@ class Indexer:
     def _write(self, group: Sequence[_Changed], vectors: Mapping[str, Vector]) -> None:
         replaced = {one.id: one.extent for one in group if one.marker is not None}
         if replaced:
-            self._store.void(self._partition, replaced)
+            self._store.void(self.partition, replaced)
         points = [point for one in group for point in self._points(one, vectors)]
-        self._store.upsert(self._partition, [point for point in points if point.chunk > 0])
+        self._store.upsert(self.partition, [point for point in points if point.chunk > 0])
         leftover = [
             (one.id, number) for one in group for number in range(len(one.split.chunks), one.extent)
         ]
         if leftover:
-            self._store.delete_chunks(self._partition, leftover)
-        self._store.upsert(self._partition, [point for point in points if point.chunk == 0])
+            self._store.delete_chunks(self.partition, leftover)
+        self._store.upsert(self.partition, [point for point in points if point.chunk == 0])
 
     def _points(self, one: _Changed, vectors: Mapping[str, Vector]) -> Iterator[Point]:
         metadata = {**one.rendered.metadata, **self._identity}
@@ -252,7 +256,7 @@ class Indexer:
 
     def _remove(self, marker: Marker | None) -> None:
         if marker is not None:
-            remove_entities(self._store, self._partition, [marker])
+            remove_entities(self._store, self.partition, [marker])
 
 
 def remove_entities(store: VectorStore, partition: Partition, markers: Iterable[Marker]) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState, Request
-from celeriac.dispatch import Dispatcher
+from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState, Request, Terms
+from celeriac.dispatch import LONGEST_WAIT, Dispatcher
 from celeriac.errors import BrokerUnavailable, CeleriacError, NotFound, TransientError
 from celeriac.retrying import writable_generation
 from celeriac.runtime import Runtime
@@ -41,7 +41,10 @@ def request_job(
     """
     declared = runtime.entity_type(tenant, entity_type)
     index_id = runtime.catalog.indexes.ensure(declared.tenant, declared.name)
-    request = runtime.catalog.jobs.request(index_id, declared.tenant, declared.name, removal_limit)
+    terms = Terms(declared.priority, declared.max_entities_per_second)
+    request = runtime.catalog.jobs.request(
+        index_id, declared.tenant, declared.name, removal_limit, terms=terms
+    )
     # Where that fails the row stays: others may have joined it, and `recover` starts it.
     dispatcher.start_job(request.job.id)
     return request
@@ -56,9 +59,10 @@ class JobRunner:
         self._dispatcher = dispatcher
 
     def start(self, job_id: str) -> None:
-        """Take up a queued job, unless another of its index runs or still has a page in hand."""
+        """Take up a queued job, unless it is paused or another of its index runs or still has a
+        page in hand."""
         job = self._catalog.jobs.get(job_id)
-        if job is None or job.state in FINAL:
+        if job is None or job.state in FINAL or job.paused:
             return
         if job.state == JobState.QUEUED:
             if self._catalog.pages.held_for_index(job.index_id, other_than=job.id):
@@ -152,23 +156,41 @@ class JobRunner:
 
     def recover(self) -> None:
         """Send again what was lost: run regularly, by any number of processes."""
-        for job in self._catalog.jobs.in_state(JobState.QUEUED):
-            self._dispatcher.start_job(job.id)
-        for job in self._catalog.jobs.in_state(JobState.RUNNING):
-            self._recover(job)
+        standings = [one for one in self._catalog.standings.now() if not one.paused]
+        # A message serves whichever page is next: none is missing where as many wait as pages do.
+        lost = sum(one.waiting for one in standings if one.open) > self._dispatcher.depth()
+        for one in standings:
+            self._send_step(one.job_id, one.state)
+            if lost and one.open:
+                self._send_pages(one.job_id, silent_for=SILENCE)
         self._catalog.listings.clear_ended()
         self._catalog.entries.settle()
         for index_id in self._catalog.entries.unattended(SILENCE):
             index = self._catalog.indexes.get(index_id)
             request_job(self._runtime, self._dispatcher, index.tenant, index.entity_type)
 
-    def _recover(self, job: Job) -> None:
-        if self._catalog.pages.count(job.id) == 0:
-            self._dispatcher.start_job(job.id)
-        elif self._catalog.pages.all_done(job.id):
-            self._dispatcher.finish_job(job.id)
-        for number in self._catalog.pages.take_lost(job.id, silent_for=SILENCE):
-            self._dispatcher.index_page(job.id, number)
+    def send_pending(self, job: Job) -> None:
+        """Send whatever a job waits for, if it is to go on."""
+        if not job.paused and job.state not in FINAL:
+            self._send(lambda: self._send_step(job.id, job.state))
+            self.send_pages(job)
+
+    def send_pages(self, job: Job) -> None:
+        """Send the pages a job waits for, so that they come as soon as its throttle lets them."""
+        delay = min(self._catalog.steering.throttled_for(job.id), LONGEST_WAIT)
+        if not job.paused:
+            self._send(lambda: self._send_pages(job.id, delay=delay))
+
+    def _send_step(self, job_id: str, state: JobState) -> None:
+        """Send for the job's next step, where that is not a page."""
+        if state == JobState.QUEUED or self._catalog.pages.count(job_id) == 0:
+            self._dispatcher.start_job(job_id)
+        elif self._catalog.pages.all_done(job_id):
+            self._dispatcher.finish_job(job_id)
+
+    def _send_pages(self, job_id: str, *, silent_for: float = 0.0, delay: float = 0.0) -> None:
+        for number in self._catalog.pages.take_lost(job_id, silent_for=silent_for):
+            self._dispatcher.index_page(job_id, number, delay=delay)
 
     def _send(self, send: Callable[[], None]) -> None:
         try:

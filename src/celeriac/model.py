@@ -14,6 +14,8 @@ Scalar = str | int | float | bool
 MetadataValue = Scalar | list[Scalar]
 
 MIN_CHUNK_SIZE = 100
+MIN_RATE, MAX_RATE = 0.001, 1_000_000
+"""Entities a second that a throttle can be set to."""
 
 
 class SplittingMethod(StrEnum):
@@ -178,6 +180,26 @@ class Chunk:
     """Length in tiktoken tokens."""
     start: int
     end: int
+
+
+class Priority(IntEnum):
+    """How a job stands to others; pages of a higher one go first, whoever's they are."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
+
+    @property
+    def label(self) -> str:
+        """The name as the configuration and the API spell it."""
+        return self.name.lower()
+
+    @classmethod
+    def labelled(cls, label: str) -> Priority:
+        return cls[label.upper()]
+
+
+PRIORITIES = tuple(priority.label for priority in Priority)
 
 
 class Outcome(IntEnum):

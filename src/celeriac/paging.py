@@ -5,23 +5,27 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 import uuid
 from dataclasses import dataclass
 
+from celeriac.carried import Carried
 from celeriac.catalog.indexes import Generation
 from celeriac.catalog.jobs import Job
 from celeriac.catalog.pages import Claim
 from celeriac.configuration import EntityType
-from celeriac.dispatch import Dispatcher
+from celeriac.dispatch import LONGEST_WAIT, Dispatcher
 from celeriac.entry_keeper import EntryKeeper
 from celeriac.errors import (
     BrokerUnavailable,
     CeleriacError,
     ConfigurationError,
     DuplicateId,
+    JobPaused,
     JobStopped,
     LeaseLost,
     TransientError,
+    TurnOver,
     WorkerStopping,
 )
 from celeriac.fetching import fetch
@@ -38,6 +42,7 @@ from celeriac.model import (
 )
 from celeriac.runtime import Runtime
 from celeriac.tally import PageResult, Tally, entity_key
+from celeriac.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -76,14 +81,18 @@ class PageRunner:
         self._catalog = runtime.catalog
         self._dispatcher = dispatcher
         self._jobs = jobs
+        self._turns = Turns(runtime, self._send)
 
     def run(self, job_id: str, number: int) -> None:
-        """Index one page if it is free."""
-        claim = self._catalog.pages.claim(job_id, number, LEASE)
-        if claim is None:
-            return
+        """Index one page: this one, unless it is another's turn."""
+        with self._turns.take(job_id, number, LEASE) as claim:
+            if claim is not None:
+                self._begin(claim)
+
+    def _begin(self, claim: Claim) -> None:
         if claim.claims > MOST_CLAIMS:
-            self._fail(claim, f"Page {number} brought its worker down {claim.claims - 1} times.")
+            times = claim.claims - 1
+            self._fail(claim, f"Page {claim.number} brought its worker down {times} times.")
             return
         with self._runtime.heartbeat.hold(lambda: self._catalog.pages.renew(claim, LEASE)):
             self._attempt(claim)
@@ -96,7 +105,11 @@ class PageRunner:
         except JobStopped:
             self._catalog.pages.release(claim)
             self._jobs.start_waiting(claim.job_id)
-        except WorkerStopping:
+        except JobPaused:
+            self._catalog.pages.give_back(claim)
+            if not self._catalog.steering.is_paused(claim.job_id):
+                self._send(claim.job_id, claim.number)  # it was resumed before that was done
+        except (WorkerStopping, TurnOver):
             self._give_back(claim)
         except TransientError as error:
             self._postpone(claim, error)
@@ -121,25 +134,42 @@ class PageRunner:
             self._jobs.fail(claim.job_id, reason)
 
     def _run(self, claim: Claim) -> None:
+        begun = time.monotonic()
         work = self._work_of(claim)
-        job, entity_type, generation = work.job, work.entity_type, work.generation
-        page = fetch(self._runtime, job, entity_type, claim)
-        listed = self._list(claim, generation.partition, page)
+        page = fetch(self._runtime, work.job, work.entity_type, claim)
+        listed = self._list(work.job, claim, work.generation.partition, page)
         work.keeper.begin(listed.entities)
         expected = page.total if page.total is not None else page.estimate
         if expected is not None and claim.number == 0:
-            self._catalog.jobs.expect(job.id, expected)
-
-        def checkpoint(tally: Tally) -> None:
-            if self._runtime.stopping.is_set():
-                raise WorkerStopping
-            self._catalog.pages.renew(claim, LEASE)
-            self._runtime.progress.page(job.id, claim.number, tally.counters)
-            if work.keeper.keeps and tally.shares:
-                self._runtime.progress.entries(job.id, tally.shares)
-
-        result = self._runtime.indexer(entity_type, generation).index(listed.entities, checkpoint)
+            self._catalog.jobs.expect(claim.job_id, expected)
+        result = self._index(claim, work, listed.entities, begun)
         self._commit(claim, work, page, listed, result)
+
+    def _index(
+        self, claim: Claim, work: _Work, entities: tuple[Entity, ...], begun: float
+    ) -> PageResult:
+        indexer = self._runtime.indexer(work.entity_type, work.generation)
+        carried, tally = Carried.of_json(claim.carried), Tally()
+        try:
+            result = indexer.index(
+                entities, lambda so_far: self._checkpoint(claim, work, begun, so_far), tally
+            )
+        except (WorkerStopping, JobPaused, TurnOver):
+            done = carried.and_then(tally.result(indexer.partition), tally.settled)
+            self._catalog.pages.carry(claim, done.as_json())
+            raise
+        return carried.added_to(result)
+
+    def _checkpoint(self, claim: Claim, work: _Work, begun: float, tally: Tally) -> None:
+        if self._runtime.stopping.is_set():
+            raise WorkerStopping
+        self._catalog.pages.renew(claim, LEASE)
+        if self._catalog.steering.is_paused(claim.job_id):
+            raise JobPaused
+        self._turns.require(claim.job_id, begun, tally.counters)
+        self._runtime.progress.page(claim.job_id, claim.number, tally.counters)
+        if work.keeper.keeps and tally.shares:
+            self._runtime.progress.entries(claim.job_id, tally.shares)
 
     def _work_of(self, claim: Claim) -> _Work:
         job = self._catalog.jobs.get(claim.job_id)
@@ -155,20 +185,27 @@ class PageRunner:
         keeper = EntryKeeper(self._catalog, entity_type, job)
         return _Work(job, entity_type, generation, keeper)
 
-    def _list(self, claim: Claim, partition: Partition, page: Page) -> _Listed:
+    def _list(self, job: Job, claim: Claim, partition: Partition, page: Page) -> _Listed:
         """Record what the page lists and send the next one on its way."""
         ids = [entity.id for entity in page.entities]
         ids += [failure.entity_id for failure in page.failures if failure.entity_id is not None]
         keys = {entity_id: entity_key(partition, entity_id) for entity_id in ids}
         earlier = self._catalog.pages.list_entities(claim, keys.values(), page.next_cursor)
+        delay = self._charge(job, len(page.entities) + len(page.failures))
         if page.next_cursor is not None:
-            self._send(claim.job_id, claim.number + 1)
+            self._send(claim.job_id, claim.number + 1, delay)
         repeated = {entity_id: key for entity_id, key in keys.items() if key in earlier}
         return _Listed(
             entities=tuple(one for one in page.entities if one.id not in repeated),
             failures=tuple(one for one in page.failures if one.entity_id not in repeated),
             repeated=repeated,
         )
+
+    def _charge(self, job: Job, entities: int) -> float:
+        """Charge a throttled job for what it listed; for how long its next message is put off."""
+        if job.throttle is None:
+            return 0.0
+        return min(self._catalog.steering.charge(job.id, entities), LONGEST_WAIT)
 
     def _send(self, job_id: str, number: int, delay: float = 0) -> None:
         try:

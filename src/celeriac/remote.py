@@ -66,17 +66,37 @@ class Remote:
         """Cancel the job; as it is now."""
         return self._resource("POST", f"/jobs/{_part(job_id)}/cancel")
 
-    def _resource(self, method: str, path: str) -> JobResource:
-        answer = self._ask(method, path)
-        body = _json(answer)
-        if not isinstance(body, Mapping):
-            raise PermanentError(f"{self._url} does not answer as celeriac does; check --url.")
-        return body
+    def pause(self, job_id: str) -> JobResource:
+        """Hold the job up; as it is now."""
+        return self._resource("POST", f"/jobs/{_part(job_id)}/pause")
+
+    def resume(self, job_id: str) -> JobResource:
+        """Let the job go on; as it is now."""
+        return self._resource("POST", f"/jobs/{_part(job_id)}/resume")
+
+    def throttle(self, job_id: str, rate: float | None) -> JobResource:
+        """Let the job list so many entities a second at most, or lift that; as it is now."""
+        return self._resource(
+            "PUT", f"/jobs/{_part(job_id)}/throttle", {"entities_per_second": rate}
+        )
+
+    def prioritise(self, job_id: str, priority: str) -> JobResource:
+        """Give the job another priority; as it is now."""
+        return self._resource("PUT", f"/jobs/{_part(job_id)}/priority", {"priority": priority})
 
     def _accepted(self, path: str, body: object = None) -> str:
         """The id of the job that a request was given."""
         location = self._ask("POST", path, body).headers.get("Location", "")
         return str(httpx.URL(location).path.rpartition("/")[2])
+
+    def _resource(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> JobResource:
+        answer = self._ask(method, path, body)
+        found = _json(answer)
+        if not isinstance(found, Mapping):
+            raise PermanentError(f"{self._url} does not answer as celeriac does; check --url.")
+        return found
 
     def _ask(self, method: str, path: str, body: object = None) -> httpx.Response:
         try:

@@ -13,6 +13,7 @@ markers, mends only what a count of chunks shows: repair again.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from celeriac.runtime import Runtime
 from celeriac.survey import Survey, SurveyedPage
 
 FIRST_FAILURES = 100
+PAUSE_CHECK = 0.5
+"""Seconds between two looks whether a paused repair was resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,15 @@ class Hold:
         self._catalog = runtime.catalog
         self._claim = claim
 
-    def renew(self) -> None:
-        """Before each step; raises JobStopped or LeaseLost when the index is no longer held."""
+    def keep(self) -> None:
+        """Renew the lease; raises JobStopped or LeaseLost when the index is no longer held."""
         self._catalog.pages.renew(self._claim, LEASE)
+
+    def renew(self) -> None:
+        """Before each step, as `keep`, but only once the job is not paused."""
+        while self._catalog.steering.is_paused(self.job_id):
+            time.sleep(PAUSE_CHECK)
+        self.keep()
 
     def end(self, counters: Counters, equal: bool) -> None:
         """End the job with what it did.
@@ -76,7 +85,7 @@ class Hold:
         reason = str(error) or type(error).__name__
         # Where the catalog is away the lease runs out, and a worker finishes with a reindex.
         with suppress(CeleriacError):
-            self.renew()
+            self.keep()
             self._catalog.jobs.fail(self.job_id, f"The repair was broken off: {reason}")
 
     def release(self) -> None:
@@ -96,7 +105,7 @@ def holding(runtime: Runtime, index: IndexRow, generation: Generation) -> Iterat
     claim = Repairs(runtime.catalog.database).begin(index, generation, LEASE)
     hold = Hold(runtime, claim)
     try:
-        with runtime.heartbeat.hold(hold.renew):
+        with runtime.heartbeat.hold(hold.keep):
             yield hold
     except BaseException as error:
         hold.give_up(error)

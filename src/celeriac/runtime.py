@@ -28,6 +28,7 @@ from celeriac.progress import Progress
 from celeriac.rendering import Renderer
 from celeriac.security.limits import RATE_LIMIT_TIMEOUT, RateLimits
 from celeriac.settings import Settings
+from celeriac.slots import Slots
 from celeriac.sources.base import Source
 from celeriac.sources.linked import Link, LinkedSources
 from celeriac.sources.registry import build_source
@@ -47,6 +48,7 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.heartbeat = Heartbeat()
+        self.slots = Slots()
         self.stopping = threading.Event()
         """Set when the process is asked to end: pages in hand are given back at their next
         checkpoint."""
@@ -189,6 +191,7 @@ class Runtime:
     def close(self) -> None:
         """Close whatever was opened."""
         self.stopping.set()
+        self.slots.close()
         self.heartbeat.close()
         opened, self._opened = self._opened, {}
         for value in reversed(list(opened.values())):

@@ -42,6 +42,8 @@ class Tally:
         self.counters = Counters()
         self.shares: dict[str, float] = {}
         """Of entities that take more than one batch: how much is embedded, 0 to 1, by id."""
+        self.settled = Counters()
+        """As the counters were when an entity was written last, what was in the making left out."""
         self._outcomes: dict[str, tuple[Outcome, str | None]] = {}
         self._failures: list[EntityFailure] = []
 
@@ -60,6 +62,7 @@ class Tally:
                 split_for_model=split.split_for_model,
             )
         )
+        self.settled = self.counters
 
     def embedded(self, chunks: int) -> None:
         self._count(Counters(embedded=chunks))

@@ -58,4 +58,4 @@ def throughput_of(jobs: Sequence[Job], chunk_sizes: Mapping[int, int]) -> Throug
 
 
 def _seconds(job: Job) -> float:
-    return max((job.finished_at or 0.0) - (job.started_at or 0.0), SHORTEST)
+    return max(job.seconds(job.finished_at or 0.0), SHORTEST)

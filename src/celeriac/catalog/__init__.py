@@ -14,6 +14,8 @@ from celeriac.catalog.listings import Listings
 from celeriac.catalog.migrate import migrate
 from celeriac.catalog.pages import Pages
 from celeriac.catalog.retries import Retries
+from celeriac.catalog.standings import Standings
+from celeriac.catalog.steering import Steering
 
 
 class Catalog:
@@ -31,6 +33,8 @@ class Catalog:
         self.data_sources = DataSources(self.database)
         self.api_keys = ApiKeys(self.database)
         self.retries = Retries(self.database)
+        self.steering = Steering(self.database)
+        self.standings = Standings(self.database)
 
     def migrate(self) -> None:
         """Bring the schema to this version's; several processes may call it at once."""

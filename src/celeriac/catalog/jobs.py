@@ -16,6 +16,7 @@ from sqlalchemy import (
     and_,
     delete,
     exists,
+    func,
     or_,
     select,
     update,
@@ -25,7 +26,7 @@ from sqlalchemy.exc import IntegrityError
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.lists import Window, count_of, window_of
 from celeriac.catalog.tables import job_errors, jobs, pages
-from celeriac.model import COUNTERS, Counters, EntityFailure, Selection
+from celeriac.model import COUNTERS, Counters, EntityFailure, Priority, Selection
 
 
 class JobState(StrEnum):
@@ -48,6 +49,7 @@ class JobMode(StrEnum):
 
 
 FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,39 @@ class Job:
     """Entities the listing is expected to have, where that is known."""
     removal_limit: float | None
     """Share of the index this job may remove, where it was set for this job alone."""
+    priority: Priority
+    throttle: float | None
+    """Entities a second that it lists at most; None: as many as it can."""
+    paused_at: float | None
+    """Since when it has been paused; None where it is not."""
+    paused_seconds: float
+    """For how long it was paused before, in all, since it was taken up."""
     created_at: float
     started_at: float | None
     finished_at: float | None
     counters: Counters
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is held up until it is resumed."""
+        return self.paused_at is not None and self.state in ACTIVE
+
+    def seconds(self, now: float) -> float:
+        """For how long it has run, or ran, without the time it was paused."""
+        if self.started_at is None:
+            return 0.0
+        end = self.finished_at or now
+        pause = end - self.paused_at if self.paused_at is not None else 0.0
+        return max(end - self.started_at - self.paused_seconds - pause, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a job is queued."""
+
+    priority: Priority = Priority.NORMAL
+    throttle: float | None = None
+    """Entities a second at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +139,12 @@ class Jobs:
         tenant: str,
         entity_type: str,
         removal_limit: float | None = None,
+        *,
         retry: Selection | None = None,
+        terms: Terms = Terms(),
     ) -> Request:
-        """Queue a job for the index, a reindex unless `retry` is given, or join the one that waits.
+        """Queue a job for the index, a reindex unless `retry` is given, or join the one that waits,
+        on its terms.
 
         A reindex takes what any retry would: a retry joins a waiting one, and a waiting retry
         becomes one when it is asked for. Two retries become one that takes what either would.
@@ -123,7 +157,9 @@ class Jobs:
                     return Request(joined, joined=True)
                 continue  # it started meanwhile, without what was asked for
             try:
-                job = self._insert(index_id, tenant, entity_type, removal_limit, retry)
+                job = self._insert(
+                    index_id, tenant, entity_type, removal_limit, retry=retry, terms=terms
+                )
             except IntegrityError:
                 # Another request was faster; its job is the one to join, unless it started.
                 continue
@@ -171,7 +207,9 @@ class Jobs:
         tenant: str,
         entity_type: str,
         removal_limit: float | None,
+        *,
         retry: Selection | None,
+        terms: Terms,
     ) -> Job:
         statement = (
             jobs.insert()
@@ -185,6 +223,8 @@ class Jobs:
                 removal_limit=removal_limit,
                 mode=JobMode.REINDEX if retry is None else JobMode.RETRY,
                 retries=None if retry is None else _stored([retry]),
+                priority=terms.priority,
+                throttle=terms.throttle,
             )
             .returning(jobs)
         )
@@ -258,16 +298,16 @@ class Jobs:
         with self._database.read() as connection:
             return [_job(row._mapping) for row in connection.execute(query)]
 
-    def in_state(self, *states: JobState) -> builtins.list[Job]:
-        query = select(jobs).where(jobs.c.state.in_(states)).order_by(jobs.c.created_at)
-        with self._database.read() as connection:
-            return [_job(row._mapping) for row in connection.execute(query)]
-
     def take_up(self, job_id: str) -> Job | None:
-        """Set a queued job running; None where it is not queued or another of its index runs."""
+        """Set a queued job running; None where it is not queued, or paused, or another of its index
+        runs."""
         statement = (
             update(jobs)
-            .where(jobs.c.id == job_id, jobs.c.state == JobState.QUEUED)
+            .where(
+                jobs.c.id == job_id,
+                jobs.c.state == JobState.QUEUED,
+                jobs.c.paused_at.is_(None),
+            )
             .values(state=JobState.RUNNING, started_at=epoch_now(), epoch=jobs.c.epoch + 1)
             .returning(jobs)
         )
@@ -300,8 +340,9 @@ class Jobs:
             add_counters(connection, job_id, Counters(removed=entities))
 
     def running_for(self, job_id: str) -> float:
-        """Seconds since the job was taken up."""
-        query = select(epoch_now() - jobs.c.started_at).where(jobs.c.id == job_id)
+        """Seconds since the job was taken up, or resumed."""
+        since = func.coalesce(jobs.c.resumed_at, jobs.c.started_at)
+        query = select(epoch_now() - since).where(jobs.c.id == job_id)
         with self._database.read() as connection:
             return float(connection.execute(query).scalar() or 0.0)
 
@@ -312,6 +353,7 @@ class Jobs:
             .where(
                 jobs.c.id == job_id,
                 jobs.c.state == JobState.RUNNING,
+                jobs.c.paused_at.is_(None),
                 or_(
                     jobs.c.lease_until.is_(None),
                     jobs.c.lease_until < epoch_now(),
@@ -372,7 +414,7 @@ class Jobs:
     def _end(self, job_id: str, state: JobState, message: str) -> bool:
         statement = (
             update(jobs)
-            .where(jobs.c.id == job_id, jobs.c.state.in_([JobState.QUEUED, JobState.RUNNING]))
+            .where(jobs.c.id == job_id, jobs.c.state.in_(ACTIVE))
             .values(state=state, message=message, finished_at=epoch_now())
         )
         with self._database.write() as connection:
@@ -424,6 +466,7 @@ def _job(values: RowMapping) -> Job:
         "state": JobState(values["state"]),
         "mode": JobMode(values["mode"]),
         "retries": tuple(Selection(**one) for one in values["retries"] or ()),
+        "priority": Priority(values["priority"]),
         "counters": Counters(*(values[name] for name in COUNTERS)),
     }
     plain = {field.name: values[field.name] for field in fields(Job) if field.name not in converted}

@@ -52,6 +52,8 @@ class Claim:
     """How often the page was claimed, this time included, without the times it was postponed."""
     postponed: int
     """How often it was postponed."""
+    carried: Any = None
+    """What earlier runs of the page carried over, as `Pages.carry` was given it."""
 
 
 class Pages:
@@ -74,31 +76,36 @@ class Pages:
 
     def claim(self, job_id: str, number: int, lease: float) -> Claim | None:
         """Take a pending page for `lease` seconds; None where it is done, held, or not due yet,
-        or its job does not run."""
+        or its job does not run, is paused, or has to wait for its throttle."""
         token = str(uuid.uuid4())
         statement = (
             update(pages)
             .where(
                 pages.c.job_id == job_id,
                 pages.c.number == number,
-                pages.c.state == PageState.PENDING,
-                or_(pages.c.lease_until.is_(None), pages.c.lease_until < epoch_now()),
-                or_(pages.c.not_before.is_(None), pages.c.not_before <= epoch_now()),
-                _job_runs(job_id),
+                is_waiting(),
+                exists().where(jobs.c.id == job_id, is_open()),
             )
             .values(
                 lease_token=token,
                 lease_until=epoch_now() + lease,
                 claims=pages.c.claims + 1,
             )
-            .returning(pages.c.cursor, pages.c.round, pages.c.claims, pages.c.postponed)
+            .returning(
+                pages.c.cursor,
+                pages.c.round,
+                pages.c.claims,
+                pages.c.postponed,
+                pages.c.carried,
+            )
         )
         with self._database.write() as connection:
             row = connection.execute(statement).one_or_none()
             if row is None:
                 return None
             epoch = connection.execute(select(jobs.c.epoch).where(jobs.c.id == job_id)).scalar_one()
-        return Claim(job_id, number, token, row.cursor, epoch, row.round, row.claims, row.postponed)
+        cursor, round_, claims, postponed, carried = row
+        return Claim(job_id, number, token, cursor, epoch, round_, claims, postponed, carried)
 
     def renew(self, claim: Claim, lease: float) -> None:
         """Extend the lease before the next step.
@@ -171,6 +178,7 @@ class Pages:
                 state=PageState.PENDING,
                 is_last=False,
                 counters=None,
+                carried=None,
                 lease_token=None,
                 lease_until=None,
                 sent_at=epoch_now(),
@@ -200,6 +208,7 @@ class Pages:
                 is_last=is_last,
                 committed_at=epoch_now(),
                 counters=asdict(counters),
+                carried=None,
                 lease_token=None,
                 lease_until=None,
                 failing_since=None,
@@ -313,10 +322,15 @@ class Pages:
         return list(added)
 
     def idle_for(self, job_id: str) -> float:
-        """Seconds since a page of the job was committed."""
-        query = select(epoch_now() - func.max(pages.c.committed_at)).where(pages.c.job_id == job_id)
+        """Seconds since a page of the job was committed, or the job resumed."""
+        committed = select(epoch_now() - func.max(pages.c.committed_at))
+        resumed = select(epoch_now() - jobs.c.resumed_at)
         with self._database.read() as connection:
-            return float(connection.execute(query).scalar() or 0.0)
+            idle = [
+                connection.execute(committed.where(pages.c.job_id == job_id)).scalar(),
+                connection.execute(resumed.where(jobs.c.id == job_id)).scalar(),
+            ]
+        return min((float(seconds) for seconds in idle if seconds is not None), default=0.0)
 
     def release(self, claim: Claim) -> bool:
         """Give up the lease of a page that is not to be gone on with; False where it was lost."""
@@ -339,6 +353,23 @@ class Pages:
         with self._database.write() as connection:
             connection.execute(statement)
 
+    def carry(self, claim: Claim, carried: Any) -> None:
+        """Keep what this run of the page has done, as JSON, for the one that goes on with it."""
+        with self._database.write() as connection:
+            connection.execute(update(pages).where(_held(claim)).values(carried=carried))
+
+    def waiting(self, job_id: str, preferred: int) -> int | None:
+        """A page of the job that waits for a worker: the preferred one if it does, else the one
+        that has waited longest."""
+        query = (
+            select(pages.c.number)
+            .where(pages.c.job_id == job_id, is_waiting())
+            .order_by(pages.c.number != preferred, pages.c.sent_at, pages.c.number)
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            return connection.execute(query).scalar()
+
     def take_lost(self, job_id: str, *, silent_for: float) -> list[int]:
         """Pages that nobody holds and whose message was sent too long ago; the caller sends them
         again, which is recorded here."""
@@ -346,10 +377,8 @@ class Pages:
             update(pages)
             .where(
                 pages.c.job_id == job_id,
-                pages.c.state == PageState.PENDING,
-                or_(pages.c.lease_until.is_(None), pages.c.lease_until < epoch_now()),
-                or_(pages.c.not_before.is_(None), pages.c.not_before <= epoch_now()),
-                or_(pages.c.sent_at.is_(None), pages.c.sent_at < epoch_now() - silent_for),
+                is_waiting(),
+                or_(pages.c.sent_at.is_(None), pages.c.sent_at <= epoch_now() - silent_for),
             )
             .values(sent_at=epoch_now())
             .returning(pages.c.number)
@@ -391,6 +420,24 @@ class Pages:
     def _require_held(held: bool) -> None:
         if not held:
             raise LeaseLost
+
+
+def is_waiting() -> ColumnElement[bool]:
+    """Whether a page waits for a worker: pending, due, and nobody's."""
+    return and_(
+        pages.c.state == PageState.PENDING,
+        or_(pages.c.lease_until.is_(None), pages.c.lease_until < epoch_now()),
+        or_(pages.c.not_before.is_(None), pages.c.not_before <= epoch_now()),
+    )
+
+
+def is_open() -> ColumnElement[bool]:
+    """Whether workers may take pages of a job: it runs, is not paused, and its throttle lets it."""
+    return and_(
+        jobs.c.state == JobState.RUNNING,
+        jobs.c.paused_at.is_(None),
+        or_(jobs.c.throttle.is_(None), jobs.c.next_at.is_(None), jobs.c.next_at <= epoch_now()),
+    )
 
 
 def of_entities(

@@ -21,6 +21,8 @@ from sqlalchemy import (
     Uuid,
 )
 
+from celeriac.model import Priority
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -72,6 +74,12 @@ jobs = Table(
     Column("expected", BigInteger),
     Column("rounds", Integer, nullable=False, default=1),
     Column("removal_limit", Float),
+    Column("priority", SmallInteger, nullable=False, default=Priority.NORMAL),
+    Column("throttle", Float),
+    Column("next_at", Float),
+    Column("paused_at", Float),
+    Column("paused_seconds", Float, nullable=False, default=0.0),
+    Column("resumed_at", Float),
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("finished_at", Float),
@@ -118,7 +126,9 @@ pages = Table(
     Column("last_error", Text),
     Column("committed_at", Float),
     Column("counters", JSON),
+    Column("carried", JSON(none_as_null=True)),
     Index("ix_pages_state_lease_until", "state", "lease_until"),
+    Index("ix_pages_job_id_state", "job_id", "state"),
 )
 
 listings = Table(

@@ -11,7 +11,7 @@ from celeriac.configuration.problems import suggestion
 from celeriac.configuration.security import Security
 from celeriac.embedding.models import EmbeddingModel
 from celeriac.errors import NotFound
-from celeriac.model import IndexSpec
+from celeriac.model import IndexSpec, Priority
 
 DEFAULT_MAX_RAG_BYTES = 1024**3
 DEFAULT_REMOVAL_LIMIT = 0.2
@@ -36,6 +36,10 @@ class EntityType:
     """When it is reindexed: a cron expression of five fields, in UTC. None: on request only."""
     removal_limit: float
     """The share of the index that a sweep may remove without confirmation, 0 to 1."""
+    priority: Priority = Priority.NORMAL
+    """How its jobs stand to others."""
+    max_entities_per_second: float | None = None
+    """How fast a job lists the source at most; None: as fast as it can."""
 
 
 @dataclass(frozen=True, slots=True)

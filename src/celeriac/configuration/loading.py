@@ -23,7 +23,7 @@ from celeriac.configuration.schemas import ConfigurationSchema
 from celeriac.configuration.validation import validated
 from celeriac.embedding.models import EmbeddingModel
 from celeriac.embedding.registry import BUILTIN
-from celeriac.model import IndexSpec
+from celeriac.model import IndexSpec, Priority
 from celeriac.sources.databases import beside
 
 
@@ -78,6 +78,8 @@ def _entity_types(
             spec=_spec(options, models),
             schedule=options["schedule"],
             removal_limit=options["index"]["removal_limit"],
+            priority=Priority.labelled(options["priority"]),
+            max_entities_per_second=options["max_entities_per_second"],
         )
     return entity_types
 

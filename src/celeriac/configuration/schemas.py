@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, pre_load, validates_schema
-from marshmallow.validate import Length, NoneOf, Range, Regexp
+from marshmallow.validate import Length, NoneOf, OneOf, Range, Regexp
 
 from celeriac.configuration.declarations import DEFAULT_MAX_RAG_BYTES, DEFAULT_REMOVAL_LIMIT
 from celeriac.configuration.fields import (
@@ -21,9 +21,13 @@ from celeriac.configuration.names import TENANT_NAME
 from celeriac.configuration.security import Security, SecuritySchema
 from celeriac.embedding.registry import DEFAULT_MODEL, ModelSchema
 from celeriac.model import (
+    MAX_RATE,
     MIN_CHUNK_SIZE,
+    MIN_RATE,
+    PRIORITIES,
     FilterField,
     FilterType,
+    Priority,
     Splitting,
     SplittingMethod,
     TextField,
@@ -209,6 +213,22 @@ class EntityTypeSchema(Schema):
         metadata={
             "description": "When it is reindexed: a cron expression of five fields, in UTC; see "
             "[Schedules](#schedules). Not given: on request only."
+        },
+    )
+    priority = fields.String(
+        load_default=Priority.NORMAL.label,
+        validate=OneOf(PRIORITIES),
+        metadata={
+            "description": "How its jobs stand to all others: pages of a higher priority go first."
+        },
+    )
+    max_entities_per_second = fields.Float(
+        load_default=None,
+        allow_none=True,
+        validate=Range(MIN_RATE, MAX_RATE),
+        metadata={
+            "description": "How many entities a second a job lists at most, over all workers; can "
+            "be changed while it runs. Not given: as many as it can."
         },
     )
 
