@@ -7,7 +7,7 @@ the generation that is searched, and looks at nothing else.
 from __future__ import annotations
 
 from celeriac.catalog.indexes import Generation
-from celeriac.catalog.jobs import FINAL, Job, JobMode, Request
+from celeriac.catalog.jobs import FINAL, Job, JobMode, Request, Terms
 from celeriac.configuration import EntityType
 from celeriac.dispatch import Dispatcher
 from celeriac.errors import Conflict, NotFound
@@ -33,7 +33,10 @@ def request_retry(runtime: Runtime, dispatcher: Dispatcher, selection: Selection
     waiting = catalog.jobs.waiting(job.index_id)
     if waiting is None or waiting.mode == JobMode.RETRY:
         writable_generation(runtime, job.index_id, declared)
-    request = catalog.jobs.request(job.index_id, job.tenant, job.entity_type, retry=selection)
+    terms = Terms(declared.priority, declared.max_entities_per_second)
+    request = catalog.jobs.request(
+        job.index_id, job.tenant, job.entity_type, retry=selection, terms=terms
+    )
     dispatcher.start_job(request.job.id)
     return request
 
