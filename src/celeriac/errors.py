@@ -24,6 +24,9 @@
     │   ├── StoreMismatch                  a collection or payload index has another shape
     │   ├── VerificationFailed             the index does not equal the source
     │   ├── RemovalRefused                 a job would remove too much of an index
+    │   ├── CanaryFailed                   a new generation does not find what it must
+    │   │   └── UnsoundVectors             its vectors are not those of its texts
+    │   ├── Conflict                       not while things stand as they do
     │   └── NotFound
     └── JobStopped                         the job was cancelled or taken over: write no more
 
@@ -139,6 +142,18 @@ class VerificationFailed(PermanentError):
 
 class RemovalRefused(PermanentError):
     """The job would remove more of the index than one job may."""
+
+
+class CanaryFailed(PermanentError):
+    """A search that must find something in a new generation does not find it."""
+
+
+class UnsoundVectors(CanaryFailed):
+    """The vectors of a generation are not those of its texts."""
+
+
+class Conflict(PermanentError):
+    """This cannot be done while things stand as they do."""
 
 
 class NotFound(PermanentError):

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from celeriac.catalog.jobs import FINAL, Job, JobState, Request
 from celeriac.dispatch import Dispatcher
 from celeriac.errors import BrokerUnavailable, CeleriacError, NotFound, TransientError
+from celeriac.generations import in_force
+from celeriac.removal import remove_dropped
 from celeriac.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -79,7 +81,8 @@ class JobRunner:
 
     def _prepare(self, job: Job) -> None:
         """Settle which generation the job writes, have its collection, send the first page."""
-        entity_type = self._runtime.entity_type(job.tenant, job.entity_type)
+        declared = self._runtime.entity_type(job.tenant, job.entity_type)
+        entity_type = in_force(self._runtime, declared)
         generation = self._catalog.indexes.generation_for(job.index_id, entity_type.spec)
         self._runtime.store.ensure_collection(
             generation.collection, entity_type.spec.dimension, entity_type.spec.filter_fields
@@ -142,6 +145,7 @@ class JobRunner:
         for job in self._catalog.jobs.in_state(JobState.RUNNING):
             self._recover(job)
         self._catalog.listings.clear_ended()
+        remove_dropped(self._runtime)
 
     def _recover(self, job: Job) -> None:
         if self._catalog.pages.count(job.id) == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celeriac.catalog.database import Database
+from celeriac.catalog.generations import Generations
 from celeriac.catalog.indexes import Indexes
 from celeriac.catalog.jobs import Jobs
 from celeriac.catalog.listings import Listings
@@ -16,6 +17,7 @@ class Catalog:
     def __init__(self, url: str) -> None:
         self.database = Database(url)
         self.indexes = Indexes(self.database)
+        self.generations = Generations(self.database)
         self.jobs = Jobs(self.database)
         self.pages = Pages(self.database)
         self.listings = Listings(self.database)

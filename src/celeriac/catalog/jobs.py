@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
@@ -50,6 +50,8 @@ class Job:
     created_at: float
     started_at: float | None
     finished_at: float | None
+    gate: Mapping[str, Any] | None
+    """What was found before its generation went live; None where it did not."""
     counters: Counters
 
 

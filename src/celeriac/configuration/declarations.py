@@ -19,6 +19,17 @@ def entity_type_name(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Canary:
+    """A search that a new generation has to answer before it goes live."""
+
+    text: str
+    expect: tuple[str, ...]
+    """Ids of entities, at least one of which has to be found."""
+    top_k: int
+    """Among so many entities."""
+
+
+@dataclass(frozen=True, slots=True)
 class EntityType:
     """A declared source and the index that is kept equal to it."""
 
@@ -32,6 +43,8 @@ class EntityType:
     """When it is reindexed: a cron expression of five fields, in UTC. None: on request only."""
     removal_limit: float
     """The share of the index that a sweep may remove without confirmation, 0 to 1."""
+    canaries: tuple[Canary, ...] = ()
+    """They shape no vector: a change of them alone builds no new generation."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ def _entity_types(
             spec=_spec(options, models),
             schedule=options["schedule"],
             removal_limit=options["index"]["removal_limit"],
+            canaries=tuple(options["canaries"]),
         )
     return entity_types
 
