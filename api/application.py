@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from api import authentication, errors, health, jobs, reindex, search
+from api import authentication, errors, generations, health, jobs, reindex, search
 from api.services import Services
 from celeriac.runtime import Runtime
 from workers.process import runtime as process_runtime
@@ -21,6 +21,6 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     app.extensions["celeriac"] = Services.of(runtime or process_runtime())
     errors.register(app)
     authentication.register(app)
-    for module in (health, reindex, search, jobs):
+    for module in (health, reindex, search, generations, jobs):
         app.register_blueprint(module.blueprint)
     return app

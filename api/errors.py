@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 from celeriac.errors import (
     CeleriacError,
     ConfigurationError,
+    Conflict,
     DependencyUnavailable,
     NotFound,
     TransientError,
@@ -27,6 +28,7 @@ RETRY_AFTER = 5
 STATUS: tuple[tuple[type[CeleriacError], int, str], ...] = (
     (NotFound, 404, "not_found"),
     (ConfigurationError, 400, "bad_request"),
+    (Conflict, 409, "conflict"),
     (WorkerTimeout, 504, "worker_timeout"),
     (DependencyUnavailable, 503, "service_unavailable"),
     (TransientError, 503, "service_unavailable"),

@@ -1,8 +1,8 @@
 """The command `celeriac`.
 
-`plan`, `audit`, `explain`, `search` and `jobs` work in this process, on the servers that the
-environment names or on the data of a standalone celeriac that does not run. `reindex` and `cancel`
-go through the REST API.
+`plan`, `audit`, `explain`, `search`, `jobs` and `generations` work in this process, on the servers
+that the environment names or on the data of a standalone celeriac that does not run. `reindex`,
+`cancel` and `rollback` go through the REST API.
 
 Exit status: 0 fine, 1 an error, told in one line on stderr, 2 wrong usage, 3 an audit found
 differences or a job did not succeed.
@@ -29,6 +29,7 @@ from celeriac.audit import audit as run_audit
 from celeriac.catalog.jobs import JobState
 from celeriac.errors import CeleriacError, ConfigurationError, TransientError
 from celeriac.explain import explain as run_explain
+from celeriac.generations import index_of
 from celeriac.model import MetadataValue
 from celeriac.plan import plan as run_plan
 from celeriac.remote import JobResource, Remote
@@ -155,6 +156,20 @@ def jobs(tenant: str | None, limit: int, as_json: bool) -> None:
 
 @main.command()
 @of_type
+@as_json
+def generations(tenant: str, entity_type: str, as_json: bool) -> None:
+    """List the generations of an index: which is live, which can be gone back to."""
+    with _runtime(store=False) as runtime:
+        index = index_of(runtime, runtime.entity_type(tenant, entity_type))
+        found = runtime.catalog.generations.of_index(index.id)
+    if as_json:
+        console.show_json([{**asdict(one), "partition": one.partition.key} for one in found])
+    else:
+        console.show_generations(found)
+
+
+@main.command()
+@of_type
 @click.option("--watch", is_flag=True, help="Stay until the job ends; status 3 if it fails.")
 @through_api
 @as_json
@@ -180,6 +195,23 @@ def cancel(job_id: str, url: str | None, key: str | None, as_json: bool) -> None
     with _remote(url, key) as remote:
         job = remote.cancel(job_id)
     console.show_json(job) if as_json else console.show_job(job)
+
+
+@main.command()
+@of_type
+@click.option("--undo", is_flag=True, help="Accept again what was rolled back from.")
+@through_api
+@as_json
+def rollback(
+    *, tenant: str, entity_type: str, undo: bool, url: str | None, key: str | None, as_json: bool
+) -> None:
+    """Go back to the generation that was live before, through the API.
+
+    What is declared is not built again until it changes, or until --undo.
+    """
+    with _remote(url, key) as remote:
+        done = remote.roll_back(tenant, entity_type, undo=undo)
+    console.show_json(done) if as_json else console.show_rollback(done)
 
 
 @contextmanager

@@ -42,6 +42,11 @@ class Remote:
         location = self._ask("POST", path).headers.get("Location", "")
         return str(httpx.URL(location).path.rpartition("/")[2])
 
+    def roll_back(self, tenant: str, entity_type: str, *, undo: bool) -> JobResource:
+        """Go back to the generation before, or accept again what was rolled back from."""
+        path = f"/ai-rag-indexer/{_part(tenant)}/{_part(entity_type)}/rollback"
+        return self._resource("POST", path, {"undo": undo})
+
     def job(self, job_id: str) -> JobResource:
         """The job now; raises NotFound where there is none."""
         return self._resource("GET", f"/jobs/{_part(job_id)}")
@@ -50,16 +55,18 @@ class Remote:
         """Cancel the job; as it is now."""
         return self._resource("POST", f"/jobs/{_part(job_id)}/cancel")
 
-    def _resource(self, method: str, path: str) -> JobResource:
-        answer = self._ask(method, path)
+    def _resource(
+        self, method: str, path: str, body_sent: Mapping[str, Any] | None = None
+    ) -> JobResource:
+        answer = self._ask(method, path, body_sent)
         body = _json(answer)
         if not isinstance(body, Mapping):
             raise PermanentError(f"{self._url} does not answer as celeriac does; check --url.")
         return body
 
-    def _ask(self, method: str, path: str) -> httpx.Response:
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
         try:
-            answer = self._client.request(method, path)
+            answer = self._client.request(method, path, json=body)
         except (httpx.TransportError, httpx.UnsupportedProtocol) as error:
             raise DependencyUnavailable(
                 f"The API at {self._url} cannot be reached ({error}); "
