@@ -10,6 +10,7 @@ from api import (
     batch,
     control,
     errors,
+    generations,
     health,
     jobs,
     metadata,
@@ -41,7 +42,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     errors.register(app)
     security = runtime.settings.configuration.security
     authentication.register(app, trusted_proxies=security.trusted_proxies)
-    for module in (health, oauth, reindex, search, jobs, steering):
+    for module in (health, oauth, reindex, search, generations, jobs, steering):
         app.register_blueprint(module.blueprint)
     described = openapi.register(app)
     ours = (metadata.blueprint, reindex_jobs.blueprint)

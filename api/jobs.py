@@ -113,6 +113,7 @@ def job_resource(job: Job, errors: list[EntityFailure], now: float) -> dict[str,
         "eta_seconds": _eta(job, elapsed),
         "rates": _rates(job, elapsed),
         "counters": asdict(job.counters),
+        "gate": job.gate,
         "errors": [
             {
                 "entity_id": error.entity_id,

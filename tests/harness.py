@@ -5,18 +5,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from oracle import Comparison, IndexedChunk, compare, indexed_chunks
 
-from celeriac.catalog.indexes import collection_of, index_id_of
+from celeriac.catalog.indexes import index_id_of
 from celeriac.catalog.jobs import Job, JobState
 from celeriac.configuration import Configuration, EntityType, Tenant
 from celeriac.embedding import registry
-from celeriac.errors import PermanentError
 from celeriac.finish import Finisher
 from celeriac.jobs import JobRunner, request_job
 from celeriac.model import (
@@ -141,6 +139,7 @@ class World:
         self.source = ListSource([])
         self.entity_type = declared()
         self.messages = Messages()
+        self.models = dict(registry.BUILTIN)
         self._settings = Settings.load(
             {
                 "CELERIAC_HOME": str(home),
@@ -163,7 +162,7 @@ class World:
 
     def refresh(self) -> None:
         tenant = Tenant(TENANT, {NAME: self.entity_type})
-        configuration = Configuration({TENANT: tenant}, registry.BUILTIN, Path("test.yaml"))
+        configuration = Configuration({TENANT: tenant}, dict(self.models), Path("test.yaml"))
         self.runtime.settings = replace(self._settings, configuration=configuration)
         self.runtime.preset(source=(self.entity_type, self.source))
 
@@ -242,11 +241,8 @@ class World:
 
     def clear(self) -> None:
         """Remove what the tests wrote: the next one's index has the same id."""
-        index_id = index_id_of(TENANT, NAME)
-        collection = collection_of(self.entity_type.spec, index_id)
-        for generation in range(1, 5):
-            with suppress(PermanentError):
-                self.store.delete_partition(Partition(collection, index_id, generation))
+        for generation in self.runtime.catalog.generations.of_index(index_id_of(TENANT, NAME)):
+            self.store.delete_partition(generation.partition)
 
     def close(self) -> None:
         self.runtime.close()

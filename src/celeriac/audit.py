@@ -10,7 +10,8 @@ from celeriac.catalog.jobs import JobState
 from celeriac.chunking import Chunker, SplitText
 from celeriac.comparison import Comparison, Findings, content_of
 from celeriac.configuration import EntityType
-from celeriac.errors import ConfigurationError, NotFound, TransientError
+from celeriac.errors import ConfigurationError, TransientError
+from celeriac.generations import in_force, index_of, live_generation
 from celeriac.leases import Renew
 from celeriac.ledger import Ledger, Listed, temporary_ledger
 from celeriac.model import Counters, EntityFailure, Outcome
@@ -77,7 +78,7 @@ def audit(
         TransientError: repairing, a job of the index runs or waits.
         RemovalRefused: repairing would remove more than one job may; nothing was repaired.
     """
-    declared = runtime.entity_type(tenant, entity_type)
+    declared = in_force(runtime, runtime.entity_type(tenant, entity_type))
     index, generation = _live(runtime, declared)
     heard = checkpoint or (lambda _: None)
     with temporary_ledger() as ledger:
@@ -91,11 +92,8 @@ def audit(
 
 
 def _live(runtime: Runtime, declared: EntityType) -> tuple[IndexRow, Generation]:
-    index = runtime.catalog.indexes.find(declared.tenant, declared.name)
-    live = runtime.catalog.indexes.live(index.id) if index else None
+    index, live = index_of(runtime, declared), live_generation(runtime, declared)
     name = f"{declared.tenant}/{declared.name}"
-    if index is None or live is None:
-        raise NotFound(f"Nothing is indexed yet for {name}; reindex it first.")
     if live.spec_digest != declared.spec.digest:
         raise ConfigurationError(
             f"{name} is declared otherwise than its live generation {live.number} was built, so "

@@ -1,8 +1,9 @@
 """The command `celeriac`.
 
-`plan`, `audit`, `explain`, `search`, `jobs` and `keys` work in this process, on the servers that
-the environment names or on the data of a standalone celeriac that does not run. `reindex`, `retry`,
-`cancel`, `pause`, `resume`, `throttle` and `priority` go through the REST API.
+`plan`, `audit`, `explain`, `search`, `jobs`, `generations` and `keys` work in this process, on the
+servers that the environment names or on the data of a standalone celeriac that does not run.
+`reindex`, `retry`, `rollback`, `cancel`, `pause`, `resume`, `throttle` and `priority` go through
+the REST API.
 
 Exit status: 0 fine, 1 an error, told in one line on stderr, 2 wrong usage, 3 an audit found
 differences or a job did not succeed.
@@ -31,6 +32,7 @@ from celeriac.catalog.jobs import JobState
 from celeriac.cli_keys import keys
 from celeriac.errors import CeleriacError, ConfigurationError, TransientError
 from celeriac.explain import explain as run_explain
+from celeriac.generations import index_of
 from celeriac.model import MAX_RATE, MIN_RATE, PRIORITIES, MetadataValue
 from celeriac.plan import plan as run_plan
 from celeriac.remote import JobResource, Remote
@@ -170,6 +172,20 @@ def jobs(tenant: str | None, limit: int, as_json: bool) -> None:
 
 @main.command()
 @of_type
+@as_json
+def generations(tenant: str, entity_type: str, as_json: bool) -> None:
+    """List the generations of an index: which is live, which can be gone back to."""
+    with _runtime(store=False) as runtime:
+        index = index_of(runtime, runtime.entity_type(tenant, entity_type))
+        found = runtime.catalog.generations.of_index(index.id)
+    if as_json:
+        console.show_json([{**asdict(one), "partition": one.partition.key} for one in found])
+    else:
+        console.show_generations(found)
+
+
+@main.command()
+@of_type
 @watched
 @through_api
 @as_json
@@ -263,6 +279,23 @@ def _rate(text: str) -> float | None:
         wanted = f"a number from {MIN_RATE} to {MAX_RATE:,}, or off"
         raise click.BadParameter(f"{text!r} is not {wanted}.", param_hint="RATE")
     return rate
+
+
+@main.command()
+@of_type
+@click.option("--undo", is_flag=True, help="Accept again what was rolled back from.")
+@through_api
+@as_json
+def rollback(
+    *, tenant: str, entity_type: str, undo: bool, url: str | None, key: str | None, as_json: bool
+) -> None:
+    """Go back to the generation that was live before, through the API.
+
+    What is declared is not built again until it changes, or until --undo.
+    """
+    with _remote(url, key) as remote:
+        done = remote.roll_back(tenant, entity_type, undo=undo)
+    console.show_json(done) if as_json else console.show_rollback(done)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from celeriac.audit import Audit
 from celeriac.catalog.api_keys import ApiKey, FoundKey
+from celeriac.catalog.indexes import Generation
 from celeriac.catalog.jobs import Job
 from celeriac.comparison import Findings
 from celeriac.explain import Explanation
@@ -66,6 +67,11 @@ def show_plan(plan: Plan) -> None:
     _show_rows(rows)
     if plan.builds:
         _say(_building(plan))
+    if plan.rejected is not None:
+        _say(
+            f"Generation {plan.rejected}, built as it is declared, was rolled back from: "
+            f"generation {plan.generation} is gone on with under its own declaration."
+        )
     for change in plan.changes:
         _say(f"  {change.part}: {_short(change.before)} -> {_short(change.now)}")
     _show_errors(plan.errors, plan.failed)
@@ -208,6 +214,30 @@ def show_jobs(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if job.message:
             _say(f"{job.id}: {job.message}")
+
+
+def show_generations(generations: Iterable[Generation]) -> None:
+    table = _table("generation", "state", "model", "equal to its source", "partition", "collection")
+    for one in generations:
+        state = f"{one.state}, rolled back from" if one.rejected_at is not None else one.state
+        indexed = "" if one.indexed_at is None else _moment(one.indexed_at)
+        cells = (one.number, state, one.model, indexed, one.partition.key, one.collection)
+        table.add_row(*map(_text, cells))
+    output().print(table)
+
+
+def show_rollback(done: JobResource) -> None:
+    """A rollback, or its undoing, as the API tells it."""
+    rows: list[Row] = [("live", f"generation {done['generation']}")]
+    if "accepted" in done:
+        rows.append(("accepted", ", ".join(f"generation {one}" for one in done["accepted"])))
+    else:
+        rows.append(("rolled back from", f"generation {done['rolled_back_from']}"))
+        rows.append(("partition", done["partition"]))
+        if done["indexed_at"] is not None:
+            rows.append(("equal to its source", _moment(done["indexed_at"])))
+    rows.append(("reindex", done["job_id"] or "to be asked for"))
+    _show_rows(rows)
 
 
 def show_hits(hits: Iterable[Hit]) -> None:

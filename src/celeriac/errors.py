@@ -30,6 +30,8 @@
     │   ├── StoreMismatch                  a collection or payload index has another shape
     │   ├── VerificationFailed             the index does not equal the source
     │   ├── RemovalRefused                 a job would remove too much of an index
+    │   ├── CanaryFailed                   a new generation does not find what it must
+    │   │   └── UnsoundVectors             its vectors are not those of its texts
     │   ├── Conflict                       what is there does not allow it now
     │   ├── TooLarge                       a document beyond the size that is taken
     │   ├── EmptyDocument                  a document without content
@@ -188,6 +190,14 @@ class VerificationFailed(PermanentError):
 
 class RemovalRefused(PermanentError):
     """The job would remove more of the index than one job may."""
+
+
+class CanaryFailed(PermanentError):
+    """A search that must find something in a new generation does not find it."""
+
+
+class UnsoundVectors(CanaryFailed):
+    """The vectors of a generation are not those of its texts."""
 
 
 class Conflict(PermanentError):

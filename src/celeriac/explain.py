@@ -9,8 +9,8 @@ from typing import Any
 
 from celeriac.catalog.jobs import Job, RecordedError
 from celeriac.encodings import encoding
-from celeriac.errors import NotFound
-from celeriac.model import Partition, Splitting
+from celeriac.generations import in_force, live_generation
+from celeriac.model import Partition
 from celeriac.runtime import Runtime
 from celeriac.store.base import VOID, Marker, StoredChunk, VectorStore
 
@@ -57,7 +57,7 @@ class Explanation:
     generation: int
     """The live one."""
     current: bool
-    """Whether the live generation was built as the entity type is declared now."""
+    """Whether jobs go on with the live generation, and do not build another one."""
     state: EntityState
     fingerprint: str | None
     """The marker's; None where there is no marker."""
@@ -80,12 +80,8 @@ def explain(runtime: Runtime, tenant: str, entity_type: str, entity_id: str) -> 
         NotFound: the entity type is not declared, or nothing is indexed for it yet.
     """
     declared = runtime.entity_type(tenant, entity_type)
-    index = runtime.catalog.indexes.find(declared.tenant, declared.name)
-    live = runtime.catalog.indexes.live(index.id) if index else None
-    if live is None:
-        raise NotFound(
-            f"Nothing is indexed yet for {declared.tenant}/{declared.name}; reindex it first."
-        )
+    live = live_generation(runtime, declared)
+    tokens = live.values["splitting"]["encoding"]
     marker = runtime.store.markers(live.partition, [entity_id]).get(entity_id)
     chunks = _chunks(runtime.store, live.partition, entity_id, marker)
     jobs = runtime.catalog.jobs
@@ -95,11 +91,11 @@ def explain(runtime: Runtime, tenant: str, entity_type: str, entity_id: str) -> 
         entity_id=entity_id,
         index_id=live.index_id,
         generation=live.number,
-        current=live.spec_digest == declared.spec.digest,
+        current=live.spec_digest == in_force(runtime, declared).spec.digest,
         state=_state(marker, chunks),
         fingerprint=marker.fingerprint if marker else None,
         chunk_count=marker.chunk_count if marker else None,
-        chunks=tuple(_explained(chunk, declared.spec.splitting) for chunk in chunks),
+        chunks=tuple(_explained(chunk, tokens) for chunk in chunks),
         metadata=chunks[0].payload["metadata"] if chunks else {},
         last_job=next(iter(jobs.of_index(live.index_id, limit=1)), None),
         last_error=jobs.last_error(live.index_id, entity_id),
@@ -128,10 +124,11 @@ def _state(marker: Marker | None, chunks: Sequence[StoredChunk]) -> EntityState:
     return EntityState.INDEXED if whole else EntityState.HALF_WRITTEN
 
 
-def _explained(chunk: StoredChunk, splitting: Splitting) -> ExplainedChunk:
+def _explained(chunk: StoredChunk, tokens: str) -> ExplainedChunk:
+    """`tokens` names the encoding that they are counted in."""
     return ExplainedChunk(
         number=chunk.chunk,
-        tokens=len(encoding(splitting.encoding).encode_ordinary(chunk.text)),
+        tokens=len(encoding(tokens).encode_ordinary(chunk.text)),
         characters=len(chunk.text),
         start=chunk.text[:TEXT_START],
         fingerprint=chunk.fingerprint,

@@ -2,7 +2,7 @@
 
 Runs once every page is committed, under a lease; interrupted, it is begun again. Only after it
 found that the store holds every listed entity's chunks, with the listed fingerprints, and nothing
-else, does the job succeed.
+else, does the job succeed. A generation that is to go live passes `celeriac.gate` first.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import logging
 import math
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import Any
 
+from celeriac.canaries import Sample
 from celeriac.catalog.indexes import Generation
 from celeriac.catalog.jobs import Job, JobMode
 from celeriac.catalog.listings import IN_INDEX, Expected
@@ -27,21 +29,21 @@ from celeriac.errors import (
     VerificationFailed,
     WorkerStopping,
 )
+from celeriac.gate import Gate, removal_limit
 from celeriac.indexer import remove_entities
 from celeriac.jobs import RETRY_FOR, JobRunner
 from celeriac.leases import LEASE
 from celeriac.lookups import MOST_LOOKUPS, begin_lookups, missed_by_rebuild, to_look_up
 from celeriac.model import Partition
+from celeriac.removal import remove_dropped
 from celeriac.retried import Found, RetriedEntities
 from celeriac.runtime import Runtime
 from celeriac.sources.base import Source
 from celeriac.store.base import Marker
-from celeriac.tally import entity_key, stays
+from celeriac.tally import stays
 
 logger = logging.getLogger(__name__)
 
-KEPT_GENERATIONS = 1
-"""Retired generations kept for a way back."""
 RETRY_DELAY = 5.0
 """Seconds until a finish that failed for want of a service is tried again."""
 
@@ -63,6 +65,8 @@ class _Comparison:
     """Entities that no page listed and none looked up, up to one more than are looked up."""
     suspect: list[Marker] = field(default_factory=list)
     """Markers of entities that two pages dealt with."""
+    sample: Sample = field(default_factory=Sample)
+    """Of the matching ones."""
 
 
 class Finisher:
@@ -170,15 +174,36 @@ class Finisher:
         if self._run_again(job, self._verify(job, generation.partition, found, checkpoint)):
             return
         self._refuse_total_failure(job)
-        self._refuse_loss(job, generation, checkpoint)
-        self._drop_superseded(generation, checkpoint)
-        checkpoint()
-        twice = self._catalog.listings.overcounted(job.id)
+        live = self._catalog.indexes.live(job.index_id)
+        if live is None or live.number != generation.number:
+            passed = self._pass_gate(job, generation, live, found, checkpoint)
+            checkpoint()
+            self._switch(job, generation, token, **passed)
+        else:
+            self._switch(job, generation, token)
+        self._jobs.succeeded(job.id)
+        remove_dropped(self._runtime)
+
+    def _pass_gate(
+        self,
+        job: Job,
+        generation: Generation,
+        live: Generation | None,
+        found: _Comparison,
+        checkpoint: Callable[[], None],
+    ) -> dict[str, Any]:
+        """What the catalog keeps of a switch to a new generation."""
+        gate = Gate(self._runtime, job, generation, checkpoint)
+        passed = gate.open(live, found.sample, entities=found.matching, chunks=found.points)
+        points = None if live is None else self._runtime.store.count(live.partition)
+        return {"gate": asdict(passed), "points": points}
+
+    def _switch(self, job: Job, generation: Generation, token: str, **kept: Any) -> None:
+        twice = self._catalog.listings.overcounted(job.id).negated()
         if not self._catalog.indexes.switch(
-            job.index_id, generation.number, job.id, token, twice.negated()
+            job.index_id, generation.number, job.id, token, twice, **kept
         ):
             raise JobStopped
-        self._jobs.succeeded(job.id)
 
     def _finish_retry(
         self, job: Job, generation: Generation, token: str, checkpoint: Callable[[], None]
@@ -204,7 +229,7 @@ class Finisher:
         self._jobs.succeeded(job.id)
 
     def _refuse_removal_of_retried(self, job: Job, retried: RetriedEntities, found: Found) -> None:
-        limit = self._removal_limit(job)
+        limit = removal_limit(self._runtime, job)
         enough = found.to_remove / limit + 1 if limit else math.inf
         indexed = retried.count_indexed(enough)
         self._refuse_mass_removal(job, _Comparison(markers=indexed, gone=found.to_remove))
@@ -319,12 +344,8 @@ class Finisher:
                 remove_entities(self._runtime.store, partition, gone)
                 self._catalog.jobs.add_removed(job.id, len(gone))
 
-    def _removal_limit(self, job: Job) -> float:
-        declared = self._runtime.entity_type(job.tenant, job.entity_type).removal_limit
-        return declared if job.removal_limit is None else job.removal_limit
-
     def _refuse_mass_removal(self, job: Job, found: _Comparison) -> None:
-        limit = self._removal_limit(job)
+        limit = removal_limit(self._runtime, job)
         if found.gone > limit * found.markers:
             raise RemovalRefused(
                 f"The source no longer lists {found.gone} of the {found.markers} indexed entities, "
@@ -383,23 +404,6 @@ class Finisher:
                 f"{first.entity_id or 'one without an id'}: {first.error_class}: {first.message}"
             )
 
-    def _refuse_loss(
-        self, job: Job, generation: Generation, checkpoint: Callable[[], None]
-    ) -> None:
-        """A new generation may not lack more of the live one than a sweep might remove of it."""
-        live = self._catalog.indexes.live(job.index_id)
-        if live is None or live.number == generation.number:
-            return
-        found = _Comparison()
-        for markers in self._runtime.store.scan_markers(live.partition):
-            checkpoint()
-            keys = [entity_key(generation.partition, marker.entity_id) for marker in markers]
-            expected = self._catalog.listings.expected(job.id, keys)
-            found.markers += len(markers)
-            found.gone += len(markers) - sum(one.outcome in IN_INDEX for one in expected.values())
-        if found.gone:
-            self._refuse_mass_removal(job, found)
-
     def _remove_orphans(self, partition: Partition, checkpoint: Callable[[], None]) -> None:
         """Delete chunks that no marker accounts for: what a crash left of a first writing."""
         store = self._runtime.store
@@ -415,15 +419,6 @@ class Finisher:
             if orphans:
                 store.delete_chunks(partition, orphans)
 
-    def _drop_superseded(self, building: Generation, checkpoint: Callable[[], None]) -> None:
-        # While the job runs no other one can begin to build on what is dropped here.
-        for generation in self._catalog.indexes.superseded(
-            building.index_id, building.number, keep=KEPT_GENERATIONS
-        ):
-            checkpoint()
-            self._runtime.store.delete_partition(generation.partition)
-            self._catalog.indexes.mark_dropped(generation)
-
 
 def _compare_one(found: _Comparison, marker: Marker, entity: Expected | None) -> None:
     found.markers += 1
@@ -436,5 +431,6 @@ def _compare_one(found: _Comparison, marker: Marker, entity: Expected | None) ->
     if entity.outcome in IN_INDEX:
         if entity.fingerprint == marker.fingerprint:
             found.matching += 1
+            found.sample.offer(marker)
         else:
             found.differing.append(marker)

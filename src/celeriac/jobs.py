@@ -13,6 +13,8 @@ from collections.abc import Callable
 from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState, Request, Terms
 from celeriac.dispatch import LONGEST_WAIT, Dispatcher
 from celeriac.errors import BrokerUnavailable, CeleriacError, NotFound, TransientError
+from celeriac.generations import in_force
+from celeriac.removal import remove_dropped
 from celeriac.retrying import writable_generation
 from celeriac.runtime import Runtime
 
@@ -84,7 +86,8 @@ class JobRunner:
 
     def _prepare(self, job: Job) -> None:
         """Settle which generation the job writes, have its collection, send the first page."""
-        entity_type = self._runtime.entity_type(job.tenant, job.entity_type)
+        declared = self._runtime.entity_type(job.tenant, job.entity_type)
+        entity_type = in_force(self._runtime, declared)
         if job.mode == JobMode.RETRY:
             generation = writable_generation(self._runtime, job.index_id, entity_type)
         else:
@@ -168,6 +171,7 @@ class JobRunner:
         for index_id in self._catalog.entries.unattended(SILENCE):
             index = self._catalog.indexes.get(index_id)
             request_job(self._runtime, self._dispatcher, index.tenant, index.entity_type)
+        remove_dropped(self._runtime)
 
     def send_pending(self, job: Job) -> None:
         """Send whatever a job waits for, if it is to go on."""

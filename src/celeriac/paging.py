@@ -29,6 +29,7 @@ from celeriac.errors import (
     WorkerStopping,
 )
 from celeriac.fetching import fetch
+from celeriac.generations import in_force
 from celeriac.jobs import RETRY_FOR, JobRunner
 from celeriac.leases import LEASE
 from celeriac.model import (
@@ -175,7 +176,8 @@ class PageRunner:
         job = self._catalog.jobs.get(claim.job_id)
         if job is None or job.generation is None:
             raise JobStopped
-        entity_type = self._runtime.entity_type(job.tenant, job.entity_type)
+        declared = self._runtime.entity_type(job.tenant, job.entity_type)
+        entity_type = in_force(self._runtime, declared)
         generation = self._catalog.indexes.generation(job.index_id, job.generation)
         if generation.spec_digest != entity_type.spec.digest:
             raise ConfigurationError(

@@ -6,12 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from celeriac.catalog.indexes import GenerationState, collection_of, index_id_of
+from celeriac.catalog.indexes import (
+    USABLE,
+    Generation,
+    GenerationState,
+    collection_of,
+    index_id_of,
+)
 from celeriac.catalog.jobs import JobState
-from celeriac.catalog.specs import BuiltSpec, SpecChange, built_specs, spec_changes
+from celeriac.catalog.specs import SpecChange, spec_changes
 from celeriac.chunking import Chunker, SplitText
 from celeriac.configuration import EntityType
 from celeriac.errors import NotFound
+from celeriac.generations import in_force
 from celeriac.indexer import GROUP_CHUNKS
 from celeriac.ledger import Ledger, temporary_ledger
 from celeriac.model import EntityFailure, Outcome, Partition, RenderedEntity, digest_of
@@ -45,6 +52,9 @@ class Plan:
     """Whether the one written is not the live one: searches then see it when it is complete."""
     changes: tuple[SpecChange, ...]
     """What differs from the spec of the live generation: why another one is built."""
+    rejected: int | None
+    """The generation that was built as it is declared, where that was rolled back from: the live
+    one is gone on with instead."""
     listed: int
     added: int
     changed: int
@@ -98,16 +108,17 @@ class _Target:
 
     partition: Partition
     exists: bool
-    live: BuiltSpec | None
+    live: Generation | None
     changes: tuple[SpecChange, ...]
+    rejected: int | None
 
     @property
     def replaced(self) -> Partition | None:
         """The live generation, where it is another one."""
         live, target = self.live, self.partition
-        if live is None or live.generation == target.generation:
+        if live is None or live.number == target.generation:
             return None
-        return Partition(live.collection, target.index_id, live.generation)
+        return live.partition
 
 
 def plan(
@@ -123,27 +134,32 @@ def plan(
         SourceUnavailable, SourceError: the source cannot be listed to its end.
         StoreUnavailable, CatalogUnavailable: Qdrant or the catalog is away.
     """
-    declared = runtime.entity_type(tenant, entity_type)
+    written = runtime.entity_type(tenant, entity_type)
+    declared = in_force(runtime, written)
     index_id = index_id_of(declared.tenant, declared.name)
-    specs = built_specs(runtime.catalog.database, index_id)
-    target = _target(declared, index_id, specs)
+    generations = runtime.catalog.generations.of_index(index_id)
+    target = _target(declared, written.spec.digest, index_id, generations)
     with temporary_ledger() as ledger:
         counts = _Planner(runtime, declared, target, ledger).run(checkpoint or (lambda _: None))
-    return _plan(declared, target, counts, _throughput(runtime, declared, index_id, specs))
+    return _plan(declared, target, counts, _throughput(runtime, declared, index_id, generations))
 
 
-def _target(declared: EntityType, index_id: str, specs: Sequence[BuiltSpec]) -> _Target:
+def _target(
+    declared: EntityType, written: str, index_id: str, generations: Sequence[Generation]
+) -> _Target:
     """As `Indexes.generation_for`, which would make the row."""
     spec = declared.spec
-    usable = (GenerationState.LIVE, GenerationState.BUILDING)
-    found = next((one for one in specs if one.digest == spec.digest and one.state in usable), None)
-    live = next((one for one in specs if one.state == GenerationState.LIVE), None)
-    number = found.generation if found else 1 + max((one.generation for one in specs), default=0)
+    ours = [one for one in generations if one.spec_digest == spec.digest and one.state in USABLE]
+    found = next(iter(ours), None)
+    live = next((one for one in generations if one.state == GenerationState.LIVE), None)
+    rejected = [one for one in generations if one.rejected_at and one.spec_digest == written]
+    number = found.number if found else 1 + max((one.number for one in generations), default=0)
     return _Target(
         partition=Partition(collection_of(spec, index_id), index_id, number),
         exists=found is not None,
         live=live,
-        changes=spec_changes(live, spec) if live and live.generation != number else (),
+        changes=spec_changes(live.values, spec) if live and live.number != number else (),
+        rejected=rejected[0].number if rejected else None,
     )
 
 
@@ -282,11 +298,11 @@ def _groups(splits: Sequence[SplitText]) -> Iterator[list[int]]:
 
 
 def _throughput(
-    runtime: Runtime, declared: EntityType, index_id: str, specs: Sequence[BuiltSpec]
+    runtime: Runtime, declared: EntityType, index_id: str, generations: Sequence[Generation]
 ) -> Throughput | None:
     jobs = runtime.catalog.jobs.of_index(index_id, JobState.SUCCEEDED, limit=LAST_JOBS)
-    same_model = [one for one in specs if one.model == declared.spec.model]
-    return throughput_of(jobs, {one.generation: one.chunk_size for one in same_model})
+    same_model = [one for one in generations if one.model == declared.spec.model]
+    return throughput_of(jobs, {one.number: one.chunk_size for one in same_model})
 
 
 def _is_refused(counts: _Counts, limit: float) -> bool:
@@ -298,7 +314,7 @@ def _is_refused(counts: _Counts, limit: float) -> bool:
 def _plan(
     declared: EntityType, target: _Target, counts: _Counts, throughput: Throughput | None
 ) -> Plan:
-    live = target.live.generation if target.live else None
+    live = target.live.number if target.live else None
     return Plan(
         tenant=declared.tenant,
         entity_type=declared.name,
@@ -307,6 +323,7 @@ def _plan(
         live_generation=live,
         builds=live != target.partition.generation,
         changes=target.changes,
+        rejected=target.rejected,
         listed=counts.listed,
         added=counts.added,
         changed=counts.changed,

@@ -58,6 +58,11 @@ class Remote:
             body["class"] = error_class
         return self._accepted(f"/jobs/{_part(job_id)}/retry", body)
 
+    def roll_back(self, tenant: str, entity_type: str, *, undo: bool) -> JobResource:
+        """Go back to the generation before, or accept again what was rolled back from."""
+        path = f"/ai-rag-indexer/{_part(tenant)}/{_part(entity_type)}/rollback"
+        return self._resource("POST", path, {"undo": undo})
+
     def job(self, job_id: str) -> JobResource:
         """The job now; raises NotFound where there is none."""
         return self._resource("GET", f"/jobs/{_part(job_id)}")

@@ -11,6 +11,7 @@ from celeriac.catalog.jobs import FINAL, Job, JobMode, Request, Terms
 from celeriac.configuration import EntityType
 from celeriac.dispatch import Dispatcher
 from celeriac.errors import Conflict, NotFound
+from celeriac.generations import in_force
 from celeriac.model import Selection
 from celeriac.runtime import Runtime
 
@@ -29,7 +30,7 @@ def request_retry(runtime: Runtime, dispatcher: Dispatcher, selection: Selection
     if job is None:
         raise NotFound(f"There is no job {selection.job_id!r}.")
     _require_failures(runtime, job, selection)
-    declared = runtime.entity_type(job.tenant, job.entity_type)
+    declared = in_force(runtime, runtime.entity_type(job.tenant, job.entity_type))
     waiting = catalog.jobs.waiting(job.index_id)
     if waiting is None or waiting.mode == JobMode.RETRY:
         writable_generation(runtime, job.index_id, declared)

@@ -163,13 +163,17 @@ class Runtime:
             identity={"tenant": entity_type.tenant, "entity_type": entity_type.name},
             renderer=Renderer(spec),
             chunker=Chunker(spec.splitting, self.counter(spec.model)),
-            embed=lambda texts: self._usable(spec.model).embed(texts),
+            embed=lambda texts: self.usable(spec.model).embed(texts),
             store=self.store,
         )
 
-    def _usable(self, model: str) -> Embedder:
-        """The model, loaded only once a reindex finds something changed. One that cannot be
-        loaded is no fault of the texts."""
+    def usable(self, model: str) -> Embedder:
+        """The model, for a job: loaded only once it finds something changed. One that cannot be
+        loaded is no fault of the texts.
+
+        Raises:
+            ConfigurationError: it cannot be loaded.
+        """
         try:
             return self.embedder(model)
         except ModelError as error:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from celeriac.catalog.indexes import Generation
-from celeriac.errors import ConfigurationError, NotFound
+from celeriac.catalog.indexes import Generation, GenerationState
+from celeriac.errors import ConfigurationError
+from celeriac.generations import has_its_model, live_generation
 from celeriac.model import FilterField, MetadataValue
 from celeriac.rendering import wanted_value
 from celeriac.runtime import Runtime
 from celeriac.store.base import Hit
+
+GONE = (GenerationState.DROPPING, GenerationState.DROPPED)
 
 
 def search(
@@ -25,28 +28,39 @@ def search(
 
     Raises:
         NotFound: no such entity type, or nothing was indexed for it yet.
-        ConfigurationError: a filter names a field that is not declared, or has a value of another
-            type.
+        ConfigurationError: a filter names a field that the live generation does not have, or has a
+            value of another type.
     """
     declared = runtime.entity_type(tenant, entity_type)
-    wanted = _wanted(filters or {}, declared.spec.filter_fields)
-    index = runtime.catalog.indexes.find(declared.tenant, declared.name)
-    live = runtime.catalog.indexes.live(index.id) if index else None
-    if live is None:
-        raise NotFound(f"Nothing is indexed yet for {tenant}/{declared.name}; reindex it first.")
-    _require_same_model(runtime, live)
-    vector = runtime.embedder(live.model).embed_query(text)
-    return runtime.store.search(live.partition, vector, top_k=top_k, filters=wanted)
+    while True:
+        live = live_generation(runtime, declared)
+        wanted = _wanted(filters or {}, live.spec.filter_fields)
+        hits = nearest(runtime, live, text, top_k=top_k, filters=wanted)
+        # Loading a model takes longer than two switches may: its points may be gone by now.
+        if runtime.catalog.indexes.generation(live.index_id, live.number).state not in GONE:
+            return hits
 
 
-def _require_same_model(runtime: Runtime, live: Generation) -> None:
-    """A query embedded otherwise than the index would find anything but what is near."""
-    model = runtime.settings.configuration.models.get(live.model)
-    if model is None or model.digest != live.model_digest:
+def nearest(
+    runtime: Runtime,
+    generation: Generation,
+    text: str,
+    *,
+    top_k: int,
+    filters: Mapping[str, MetadataValue] | None = None,
+) -> list[Hit]:
+    """Likewise in a given generation.
+
+    Raises:
+        ConfigurationError: its model is described otherwise by now.
+    """
+    if not has_its_model(runtime, generation):
         raise ConfigurationError(
-            f"The index was built with a model {live.model!r} that is described otherwise by now; "
-            "reindex, or describe it under `models:` as it was."
+            f"The index was built with a model {generation.model!r} that is described otherwise by "
+            "now; reindex, or describe it under `models:` as it was."
         )
+    vector = runtime.embedder(generation.model).embed_query(text)
+    return runtime.store.search(generation.partition, vector, top_k=top_k, filters=filters)
 
 
 def _wanted(
@@ -57,7 +71,8 @@ def _wanted(
     unknown = sorted(set(filters) - set(declared))
     if unknown:
         raise ConfigurationError(
-            f"There is no filter field {unknown[0]!r}; "
-            f"this entity type declares {', '.join(sorted(declared)) or 'none'}."
+            f"There is no filter field {unknown[0]!r}; the index has "
+            f"{', '.join(sorted(declared)) or 'none'}. One that was declared since can be used "
+            "once a reindex has succeeded."
         )
     return {key: wanted_value(declared[key], value) for key, value in filters.items()}

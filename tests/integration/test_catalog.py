@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,18 +15,27 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from celeriac.catalog import Catalog
-from celeriac.catalog.indexes import GenerationState
+from celeriac.catalog.indexes import Generation, GenerationState, IndexRow
 from celeriac.catalog.jobs import Job, JobState
 from celeriac.catalog.pages import Claim
 from celeriac.catalog.tables import metadata
-from celeriac.errors import CatalogUnavailable, JobStopped, LeaseLost
+from celeriac.errors import (
+    CatalogUnavailable,
+    ConfigurationError,
+    Conflict,
+    JobStopped,
+    LeaseLost,
+)
 from celeriac.model import (
     Counters,
     EntityFailure,
+    FilterField,
+    FilterType,
     IndexSpec,
     ListedEntity,
     Outcome,
     Splitting,
+    SplittingMethod,
     TextField,
 )
 
@@ -301,8 +311,158 @@ def test_a_changed_spec_is_built_beside_the_live_generation(catalog: Catalog) ->
     live = catalog.indexes.live(index_id)
     assert live is not None
     assert (live.number, live.state) == (2, GenerationState.LIVE)
-    assert [one.number for one in catalog.indexes.superseded(index_id, 2, keep=0)] == [1]
-    assert catalog.indexes.superseded(index_id, 2, keep=1) == []
+    assert states(catalog, index_id) == {1: "retired", 2: "live"}
+    assert catalog.generations.claim_dropping(LEASE) is None
+
+
+def states(catalog: Catalog, index_id: str) -> dict[int, str]:
+    return {one.number: one.state for one in catalog.generations.of_index(index_id)}
+
+
+def built(catalog: Catalog, index_id: str, *dimensions: int) -> None:
+    """Have generations with these dimensions go live one after the other."""
+    for dimension in dimensions:
+        number = catalog.indexes.generation_for(index_id, spec(dimension=dimension)).number
+        switch(catalog, index_id, number)
+
+
+def test_a_switch_gives_up_all_but_the_last_generation(catalog: Catalog) -> None:
+    index_id = catalog.indexes.ensure("acme", "product")
+    built(catalog, index_id, 1, 2)
+    catalog.indexes.generation_for(index_id, spec(dimension=9))
+    built(catalog, index_id, 3)
+    assert states(catalog, index_id) == {1: "dropping", 2: "retired", 3: "dropping", 4: "live"}
+
+    first = catalog.generations.claim_dropping(LEASE)
+    second = catalog.generations.claim_dropping(LEASE)
+    assert first is not None
+    assert second is not None
+    assert {first.number, second.number} == {1, 3}
+    assert catalog.generations.claim_dropping(LEASE) is None
+    catalog.generations.release_dropping(first)
+    again = catalog.generations.claim_dropping(LEASE)
+    assert again is not None
+    assert again.number == first.number
+    catalog.generations.dropped(first)
+    catalog.generations.dropped(second)
+    assert states(catalog, index_id) == {1: "dropped", 2: "retired", 3: "dropped", 4: "live"}
+
+
+def test_a_generation_says_the_spec_it_was_built_under(catalog: Catalog) -> None:
+    index_id = catalog.indexes.ensure("acme", "product")
+    full = spec(
+        splitting=Splitting(SplittingMethod.TOKEN, 200, 20),
+        text_fields=(TextField("title", "Title"), TextField("a.b")),
+        filter_fields=(FilterField("year", FilterType.INTEGER, "y", "when"),),
+        own_collection=True,
+    )
+    generation = catalog.indexes.generation_for(index_id, full)
+    assert generation.spec == full
+    other = replace(generation, values={**generation.values, "later": 1})
+    with pytest.raises(ConfigurationError, match="another version"):
+        _ = other.spec
+
+
+def rolled_back(catalog: Catalog) -> IndexRow:
+    """An index with two generations whose first is live again."""
+    index_id = catalog.indexes.ensure("acme", "product")
+    built(catalog, index_id, 1, 2)
+    index = catalog.indexes.find("acme", "product")
+    assert index is not None
+    live, back = catalog.generations.of_index(index_id)
+    catalog.generations.roll_back(index, live, back, 7)
+    return index
+
+
+def test_a_rollback_makes_the_generation_before_live_and_rejects_the_present_one(
+    catalog: Catalog,
+) -> None:
+    index = rolled_back(catalog)
+    rejected, live = catalog.generations.of_index(index.id)
+    assert states(catalog, index.id) == {1: "live", 2: "retired"}
+    assert (rejected.rejected_at is None, rejected.points) == (False, 7)
+    found = catalog.indexes.find("acme", "product")
+    assert found is not None
+    assert (found.live_generation, found.last_indexed_at) == (1, live.indexed_at)
+    assert catalog.jobs.of_index(index.id, JobState.RUNNING) == []
+
+    kept = catalog.generations.kept_instead(index.id, rejected.spec_digest)
+    assert kept == live
+    assert catalog.generations.kept_instead(index.id, live.spec_digest) is None
+    assert catalog.generations.kept_instead(index.id, "another") is None
+
+
+def test_what_was_rolled_back_from_is_kept_until_another_is_live(catalog: Catalog) -> None:
+    index = rolled_back(catalog)
+    switch(catalog, index.id, 1)
+    assert states(catalog, index.id) == {1: "live", 2: "retired"}
+    built(catalog, index.id, 3)
+    assert states(catalog, index.id) == {1: "retired", 2: "dropping", 3: "live"}
+    digest = catalog.generations.of_index(index.id)[1].spec_digest
+    kept = catalog.generations.kept_instead(index.id, digest)
+    assert kept is not None
+    assert kept.number == 3
+
+
+def test_what_was_rolled_back_from_can_be_gone_on_with_once_it_is_accepted(
+    catalog: Catalog,
+) -> None:
+    index = rolled_back(catalog)
+    digest = catalog.generations.of_index(index.id)[0].spec_digest
+    assert catalog.generations.accept(index, "another") == []
+    assert catalog.generations.accept(index, digest) == [2]
+    assert catalog.generations.accept(index, digest) == []
+    assert states(catalog, index.id) == {1: "live", 2: "building"}
+    assert catalog.generations.kept_instead(index.id, digest) is None
+    assert catalog.indexes.generation_for(index.id, spec(dimension=2)).number == 2
+
+
+def test_nothing_is_rolled_back_or_accepted_while_a_job_runs(catalog: Catalog) -> None:
+    index = rolled_back(catalog)
+    rejected, live = catalog.generations.of_index(index.id)
+    job = running(catalog)
+    with pytest.raises(Conflict, match=job.id):
+        catalog.generations.accept(index, rejected.spec_digest)
+    catalog.jobs.cancel(job.id)
+    queued(catalog)
+    assert catalog.generations.accept(index, rejected.spec_digest) == [2]
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        catalog.generations.roll_back(index, rejected, live, 0)
+    assert states(catalog, index.id) == {1: "live", 2: "building"}
+
+
+def test_of_rollbacks_and_starting_jobs_at_once_each_sees_the_other(catalog: Catalog) -> None:
+    index_id = catalog.indexes.ensure("acme", "product")
+    built(catalog, index_id, 1, 2)
+    index = catalog.indexes.find("acme", "product")
+    assert index is not None
+    live, back = catalog.generations.of_index(index_id)
+    job = queued(catalog)
+    barrier = threading.Barrier(8)
+    seen: list[Generation | None] = []
+
+    def roll_back(_: int) -> int:
+        barrier.wait()
+        try:
+            catalog.generations.roll_back(index, live, back, 0)
+        except Conflict:
+            return 0
+        return 1
+
+    def take_up(_: int) -> int:
+        barrier.wait()
+        if catalog.jobs.take_up(job.id) is None:
+            return 0
+        seen.append(catalog.indexes.live(index_id))
+        return 1
+
+    with ThreadPoolExecutor(8) as pool:
+        rollbacks = [pool.submit(roll_back, one) for one in range(4)]
+        taken = [pool.submit(take_up, one) for one in range(4)]
+        assert sum(one.result() for one in rollbacks) <= 1
+        assert sum(one.result() for one in taken) <= 1
+    # What a job sees when it starts stays until it ends.
+    assert all(found == catalog.indexes.live(index_id) for found in seen)
 
 
 def test_workers_that_plan_one_job_at_once_agree_on_its_generation(catalog: Catalog) -> None:

@@ -7,6 +7,7 @@ from celeriac.catalog.data_sources import DataSources
 from celeriac.catalog.database import Database
 from celeriac.catalog.documents import Documents
 from celeriac.catalog.entries import Entries
+from celeriac.catalog.generations import Generations
 from celeriac.catalog.indexes import Indexes
 from celeriac.catalog.jobs import Jobs
 from celeriac.catalog.knowledge_bases import KnowledgeBases
@@ -24,6 +25,7 @@ class Catalog:
     def __init__(self, url: str) -> None:
         self.database = Database(url)
         self.indexes = Indexes(self.database)
+        self.generations = Generations(self.database)
         self.jobs = Jobs(self.database)
         self.pages = Pages(self.database)
         self.listings = Listings(self.database)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -83,6 +83,8 @@ class Job:
     created_at: float
     started_at: float | None
     finished_at: float | None
+    gate: Mapping[str, Any] | None
+    """What was found before its generation went live; None where it did not."""
     counters: Counters
 
     @property

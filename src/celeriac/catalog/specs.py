@@ -1,4 +1,4 @@
-"""The specs that an index's generations were built under, and how they differ."""
+"""The specs that an index's generations were built under, kept as JSON."""
 
 from __future__ import annotations
 
@@ -7,35 +7,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import select
-
-from celeriac.catalog.database import Database
-from celeriac.catalog.indexes import GenerationState
-from celeriac.catalog.tables import generations
-from celeriac.model import IndexSpec
+from celeriac.errors import ConfigurationError
+from celeriac.model import (
+    FilterField,
+    FilterType,
+    IndexSpec,
+    Splitting,
+    SplittingMethod,
+    TextField,
+)
 
 Json = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltSpec:
-    """A generation and the spec it was built under."""
-
-    generation: int
-    state: GenerationState
-    collection: str
-    digest: str
-    values: Json
-    """The spec's fields as JSON: another version of celeriac may have written them."""
-
-    @property
-    def model(self) -> str:
-        return str(self.values["model"])
-
-    @property
-    def chunk_size(self) -> int:
-        """In tiktoken tokens."""
-        return int(self.values["splitting"]["chunk_size"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +30,43 @@ class SpecChange:
     now: Any
 
 
-def built_specs(database: Database, index_id: str) -> list[BuiltSpec]:
-    """The index's generations, newest first."""
-    query = (
-        select(generations)
-        .where(generations.c.index_id == index_id)
-        .order_by(generations.c.number.desc())
+def index_spec(values: Json, digest: str) -> IndexSpec:
+    """The spec that was kept as `values` and had this digest.
+
+    Raises:
+        ConfigurationError: another version of celeriac kept it, and it cannot be had as it was.
+    """
+    try:
+        spec = _rebuilt(dict(values))
+    except (TypeError, ValueError, KeyError):
+        spec = None
+    if spec is None or spec.digest != digest:
+        raise ConfigurationError(
+            "The live generation was built by a celeriac of another version, whose rules this one "
+            "cannot follow; change the declaration and reindex, so that another one is built."
+        )
+    return spec
+
+
+def _rebuilt(values: dict[str, Any]) -> IndexSpec:
+    splitting = dict(values.pop("splitting"))
+    text_fields = tuple(TextField(**one) for one in values.pop("text_fields"))
+    filter_fields = tuple(
+        FilterField(**{**one, "type": FilterType(one["type"])})
+        for one in values.pop("filter_fields")
     )
-    with database.read() as connection:
-        return [
-            BuiltSpec(
-                row.number, GenerationState(row.state), row.collection, row.spec_digest, row.spec
-            )
-            for row in connection.execute(query)
-        ]
+    method = SplittingMethod(splitting.pop("method"))
+    return IndexSpec(
+        splitting=Splitting(method, **splitting),
+        text_fields=text_fields,
+        filter_fields=filter_fields,
+        **values,
+    )
 
 
-def spec_changes(before: BuiltSpec, now: IndexSpec) -> tuple[SpecChange, ...]:
-    """The parts of `now` that differ from the generation's."""
-    old = dict(_parts(before.values))
+def spec_changes(before: Json, now: IndexSpec) -> tuple[SpecChange, ...]:
+    """The parts of `now` that differ from a spec that was kept."""
+    old = dict(_parts(before))
     new = dict(_parts(json.loads(json.dumps(asdict(now)))))
     return tuple(
         SpecChange(part, old.get(part), new.get(part))

@@ -56,6 +56,10 @@ generations = Table(
     Column("state", String(16), nullable=False),
     Column("created_at", Float, nullable=False),
     Column("live_at", Float),
+    Column("retired_at", Float),
+    Column("rejected_at", Float),
+    Column("points", BigInteger),
+    Column("lease_until", Float),
 )
 
 jobs = Table(
@@ -95,6 +99,7 @@ jobs = Table(
     Column("tokens", BigInteger, nullable=False, default=0),
     Column("bytes", BigInteger, nullable=False, default=0),
     Column("split_for_model", BigInteger, nullable=False, default=0),
+    Column("gate", JSON),
     Index("ix_jobs_state_created_at", "state", "created_at"),
 )
 # One job of an index runs and one waits: the database itself refuses a second.

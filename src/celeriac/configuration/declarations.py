@@ -23,6 +23,17 @@ def entity_type_name(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Canary:
+    """A search that a new generation has to answer before it goes live."""
+
+    text: str
+    expect: tuple[str, ...]
+    """Ids of entities, at least one of which has to be found."""
+    top_k: int
+    """Among so many entities."""
+
+
+@dataclass(frozen=True, slots=True)
 class EntityType:
     """A declared source and the index that is kept equal to it."""
 
@@ -40,6 +51,8 @@ class EntityType:
     """How its jobs stand to others."""
     max_entities_per_second: float | None = None
     """How fast a job lists the source at most; None: as fast as it can."""
+    canaries: tuple[Canary, ...] = ()
+    """They shape no vector: a change of them alone builds no new generation."""
 
 
 @dataclass(frozen=True, slots=True)

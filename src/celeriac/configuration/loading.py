@@ -80,6 +80,7 @@ def _entity_types(
             removal_limit=options["index"]["removal_limit"],
             priority=Priority.labelled(options["priority"]),
             max_entities_per_second=options["max_entities_per_second"],
+            canaries=tuple(options["canaries"]),
         )
     return entity_types
 

@@ -9,7 +9,11 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, pre_load, validates_schema
 from marshmallow.validate import Length, NoneOf, OneOf, Range, Regexp
 
-from celeriac.configuration.declarations import DEFAULT_MAX_RAG_BYTES, DEFAULT_REMOVAL_LIMIT
+from celeriac.configuration.declarations import (
+    DEFAULT_MAX_RAG_BYTES,
+    DEFAULT_REMOVAL_LIMIT,
+    Canary,
+)
 from celeriac.configuration.fields import (
     CronExpression,
     Models,
@@ -176,6 +180,34 @@ class IndexSchema(Schema):
         return {**data, "splitting": Splitting(method, size, data.pop("chunk_overlap"))}
 
 
+class CanarySchema(Schema):
+    """One canary query."""
+
+    text = fields.String(
+        required=True,
+        validate=Length(min=1),
+        metadata={"description": "What a user would search for."},
+    )
+    expect = fields.List(
+        fields.String(validate=Length(min=1)),
+        required=True,
+        validate=Length(min=1, error="must name at least one entity"),
+        metadata={
+            "value": "list of entity ids",
+            "description": "Ids of entities; at least one of them has to be found.",
+        },
+    )
+    top_k = WholeNumber(
+        load_default=10,
+        validate=Range(1, 100),
+        metadata={"description": "Among how many entities, the best first, it has to be."},
+    )
+
+    @post_load
+    def _build(self, data: Mapping[str, Any], **_: Any) -> Canary:
+        return Canary(data["text"], tuple(data["expect"]), data["top_k"])
+
+
 class EntityTypeSchema(Schema):
     """One entity type."""
 
@@ -206,6 +238,14 @@ class EntityTypeSchema(Schema):
         IndexSchema,
         load_default=lambda: IndexSchema().load({}),
         metadata={"description": "How it is indexed; see [Index](#index)."},
+    )
+    canaries = fields.List(
+        fields.Nested(CanarySchema),
+        load_default=list,
+        metadata={
+            "description": "Searches that a new generation of the index has to answer before it "
+            "goes live; see [Canaries](#canaries)."
+        },
     )
     schedule = CronExpression(
         load_default=None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -145,8 +145,14 @@ class VectorStore(Protocol):
         """Points of the partition, counted exactly."""
         ...
 
-    def delete_partition(self, partition: Partition) -> None:
-        """Remove every point of the partition, in bounded steps; none is no error."""
+    def delete_partition(
+        self, partition: Partition, *, checkpoint: Callable[[], None] = lambda: None
+    ) -> None:
+        """Remove every point of the partition by id, in bounded steps; none is no error.
+
+        `checkpoint` is called before each step; what it raises ends the removal, and another call
+        goes on with it.
+        """
         ...
 
     def search(
@@ -156,8 +162,11 @@ class VectorStore(Protocol):
         *,
         top_k: int,
         filters: Mapping[str, MetadataValue] | None = None,
+        exact: bool = False,
     ) -> list[Hit]:
         """The `top_k` chunks of highest cosine similarity, best first.
+
+        A graph may miss one of them, unless the search is to be `exact`: every point is compared.
 
         `filters` gives filter field keys and the value each must have (one of, for a list; where
         the field itself is a list, any of its elements counts). Text in the form of a date or

@@ -60,6 +60,7 @@ def open_server(url: str, api_key: str | None = None, timeout: float = 30.0) -> 
         writer=ServerWriter(client, timeout),
         ping=ping,
         collections=Collections(client, indexed=True),
+        approximate=True,
     )
 
 
@@ -88,6 +89,7 @@ def open_local(folder: Path | None) -> QdrantStore:
         writer=LocalWriter(client),
         ping=client.get_collections,
         collections=Collections(client, indexed=False, created=created),
+        approximate=False,
     )
 
 

@@ -39,13 +39,18 @@ class QdrantStore:
         writer: Writer,
         ping: Callable[[], object],
         collections: Collections,
+        approximate: bool,
     ) -> None:
-        """Each call to the client is made within `guard()`, which translates its errors."""
+        """Each call to the client is made within `guard()`, which translates its errors.
+
+        `approximate` says whether searches go through a graph unless they are told not to.
+        """
         self._client = client
         self._guard = guard
         self._writer = writer
         self._ping = ping
         self._collections = collections
+        self._exact = models.SearchParams(exact=True) if approximate else None
 
     def ensure_collection(
         self, collection: str, dimension: int, filter_fields: Sequence[FilterField]
@@ -110,10 +115,14 @@ class QdrantStore:
             )
         return counted.count
 
-    def delete_partition(self, partition: Partition) -> None:
+    def delete_partition(
+        self, partition: Partition, *, checkpoint: Callable[[], None] = lambda: None
+    ) -> None:
         try:
             while ids := self._some_ids(partition):
-                self._delete(partition, ids)
+                for start in range(0, len(ids), IDS_PER_REQUEST):
+                    checkpoint()
+                    self._delete(partition, ids[start : start + IDS_PER_REQUEST])
         except NotFound:
             return  # without the collection there is nothing left of the partition
 
@@ -124,6 +133,7 @@ class QdrantStore:
         *,
         top_k: int,
         filters: Mapping[str, MetadataValue] | None = None,
+        exact: bool = False,
     ) -> list[Hit]:
         if any(value == [] for value in (filters or {}).values()):
             return []
@@ -132,6 +142,7 @@ class QdrantStore:
                 partition.collection,
                 query=vector.tolist(),
                 query_filter=partition_filter(partition, filters),
+                search_params=self._exact if exact else None,
                 limit=top_k,
                 with_payload=payload.HIT_KEYS,
             )
