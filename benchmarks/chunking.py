@@ -1,21 +1,24 @@
-"""What chunking costs beside plain tiktoken encoding of the same texts, in tokens a second.
+"""What chunking costs beside plain tiktoken encoding of the same texts.
 
-    PYTHONPATH=src python benchmarks/chunking.py [TEXTS.jsonl]
+    PYTHONPATH=src python benchmarks/chunking.py [TEXTS.jsonl ...]
 
-Texts are the `title` and `abstract` of each line, as they are and joined to documents of 1,000
-tokens or more. All rows of a table take turns in one process, in another order each round; a figure
-is the median of its rounds. "of plain" compares the speed with `encode_ordinary` text by text, by
-the clock and by the processor time of all threads.
+Each figure is a speed as a share of that of `encode_ordinary`, text by text: 0.50 is half as fast.
+All that is compared takes turns in one process, page by page and in another order each time; a
+figure is the median of its rounds, by the clock and, in brackets, by the processor time of all
+threads.
 
-Rows "with model count" include counting every chunk with the tokenizer of all-MiniLM-L6-v2, which
-reads 256 tokens, and splitting what is longer. The row "model count alone" counts the same texts
-once, unsplit: what any embedder has to do before it computes.
+splitting alone    for a model that reads everything, so nothing is counted
+with count         every chunk counted with the tokenizer of all-MiniLM-L6-v2, which reads 256
+                   tokens, and split where it is longer; words met before are remembered
+first pass         the same in a process that has met no word before
+
+The texts: CACM (or `title` and `abstract` of the lines of the files named), and paragraphs in 21
+languages; as they are, and joined to documents of 1,000 tokens or more.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import itertools
 import json
 import random
@@ -26,16 +29,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from celeriac.chunking import Chunker
+from celeriac.embedding.base import TokenCounter
 from celeriac.embedding.registry import BUILTIN, counter
 from celeriac.encodings import encoding
 from celeriac.model import Splitting, SplittingMethod
 
-DATA = Path(__file__).parents[1] / "tests" / "data" / "cacm" / "documents.jsonl"
+CACM = Path(__file__).parents[1] / "tests" / "data" / "cacm" / "documents.jsonl"
+MULTILINGUAL = Path(__file__).parent / "multilingual.txt"
 ENCODING = "cl100k_base"
 SIZES = ((256, 32), (100, 0))
 DOCUMENT_TOKENS = 1000
 PAGE = 100
 """Texts the indexer splits in one call."""
+LEAST_TOKENS = 100_000
+"""Texts are repeated in a round until they are that long."""
+FRESH = 3
+"""Rounds of first passes."""
+
+Work = Callable[[list[str]], object]
 
 
 class Unlimited:
@@ -45,6 +56,15 @@ class Unlimited:
 
     def count(self, texts: Sequence[str]) -> list[int]:
         return [0] * len(texts)
+
+
+@dataclass(frozen=True)
+class Seconds:
+    clock: float
+    processor: float
+
+    def share_of(self, plain: Seconds) -> str:
+        return f"{plain.clock / self.clock:.2f} ({plain.processor / self.processor:.2f})"
 
 
 def read_texts(path: Path) -> list[str]:
@@ -66,79 +86,105 @@ def joined(texts: Sequence[str]) -> Iterator[str]:
             waiting, length = [], 0
 
 
-def by_page(run: Callable[[list[str]], object], texts: list[str]) -> Callable[[], None]:
-    def run_all() -> None:
-        for start in range(0, len(texts), PAGE):
-            run(texts[start : start + PAGE])
-
-    return run_all
+def plain(page: list[str]) -> object:
+    encode = encoding(ENCODING).encode_ordinary
+    return [encode(text) for text in page]
 
 
-def rows(texts: list[str]) -> dict[str, Callable[[], None]]:
-    """What is measured, by its label; plain encoding first."""
-    tokens, minilm = encoding(ENCODING), counter(BUILTIN["all-minilm-l6-v2"], {})
-    measured: dict[str, Callable[[list[str]], object]] = {
-        "encode_ordinary, text by text": lambda page: [tokens.encode_ordinary(one) for one in page],
-        "encode_ordinary_batch, 1 thread": functools.partial(
-            tokens.encode_ordinary_batch, num_threads=1
-        ),
-    }
-    for method, (size, overlap) in itertools.product(SplittingMethod, SIZES):
-        splitting = Splitting(method, size, overlap, ENCODING)
-        label = f"{method} {size}/{overlap}"
-        measured[label] = Chunker(splitting, Unlimited()).split_many
-        measured[f"{label}, with model count"] = Chunker(splitting, minilm).split_many
-    measured["model count alone"] = minilm.count
-    return {label: by_page(run, texts) for label, run in measured.items()}
+def minilm() -> TokenCounter:
+    """The tokenizer as a new process has it."""
+    return counter(BUILTIN["all-minilm-l6-v2"], {})
 
 
-@dataclass(frozen=True)
-class Seconds:
-    clock: float
-    processor: float
-
-
-def medians(measured: dict[str, Callable[[], None]], rounds: int) -> dict[str, Seconds]:
-    """The medians of rounds in which all rows take turns; one round more warms up."""
-    clock: dict[str, list[float]] = {label: [] for label in measured}
-    processor: dict[str, list[float]] = {label: [] for label in measured}
-    order = random.Random(0)
-    for number in range(rounds + 1):
-        for label in order.sample(list(measured), len(measured)):
-            before, processor_before = time.perf_counter(), time.process_time()
-            measured[label]()
-            if number:
-                clock[label].append(time.perf_counter() - before)
-                processor[label].append(time.process_time() - processor_before)
+def splittings() -> dict[str, Splitting]:
     return {
-        label: Seconds(statistics.median(clock[label]), statistics.median(processor[label]))
-        for label in measured
+        f"{method} {size}/{overlap}": Splitting(method, size, overlap, ENCODING)
+        for method, (size, overlap) in itertools.product(SplittingMethod, SIZES)
     }
 
 
-def report(title: str, texts: list[str], rounds: int) -> None:
-    total = sum(len(encoding(ENCODING).encode_ordinary(text)) for text in texts)
-    print(f"\n{title}: {len(texts):,} texts, {total:,} tokens, {total // len(texts):,} each")
-    print(f"{'':34} {'tokens/s':>12} {'of plain':>10} {'processor':>10}")
-    seconds = medians(rows(texts), rounds)
-    plain = next(iter(seconds.values()))
-    for label, one in seconds.items():
-        speed, clock, processor = (
-            total / one.clock,
-            plain.clock / one.clock,
-            plain.processor / one.processor,
+def chunking(splitting: Splitting, counts: TokenCounter) -> Work:
+    chunker = Chunker(splitting, counts)
+    chunker.split("Let it load its tables.")
+    return chunker.split_many
+
+
+def a_round(works: dict[str, Work], texts: list[str], order: random.Random) -> dict[str, Seconds]:
+    """The seconds that each takes for all texts, turn by turn."""
+    clock, processor = dict.fromkeys(works, 0.0), dict.fromkeys(works, 0.0)
+    for start in range(0, len(texts), PAGE):
+        page = texts[start : start + PAGE]
+        for label in order.sample(list(works), len(works)):
+            before, processor_before = time.perf_counter(), time.process_time()
+            works[label](page)
+            clock[label] += time.perf_counter() - before
+            processor[label] += time.process_time() - processor_before
+    return {label: Seconds(clock[label], processor[label]) for label in works}
+
+
+def medians(rounds: Sequence[dict[str, Seconds]]) -> dict[str, Seconds]:
+    return {
+        label: Seconds(
+            statistics.median(one[label].clock for one in rounds),
+            statistics.median(one[label].processor for one in rounds),
         )
-        print(f"{label:34} {speed:>12,.0f} {clock:>10.2f} {processor:>10.2f}")
+        for label in rounds[0]
+    }
+
+
+def warm(texts: list[str], rounds: int, counts: TokenCounter) -> dict[str, Seconds]:
+    """Medians of rounds; one round more comes first, and does not count."""
+    works: dict[str, Work] = {"plain": plain}
+    for label, splitting in splittings().items():
+        works[f"{label} alone"] = chunking(splitting, Unlimited())
+        works[f"{label} counted"] = chunking(splitting, counts)
+    order = random.Random(0)
+    return medians([a_round(works, texts, order) for _ in range(rounds + 1)][1:])
+
+
+def first_passes(texts: list[str]) -> dict[str, tuple[Seconds, Seconds]]:
+    """Plain encoding and chunking, each round with a tokenizer that has met no word."""
+    order = random.Random(0)
+    found = {}
+    for label, splitting in splittings().items():
+        rounds = [
+            a_round({"plain": plain, "fresh": chunking(splitting, minilm())}, texts, order)
+            for _ in range(FRESH)
+        ]
+        seconds = medians(rounds)
+        found[label] = seconds["plain"], seconds["fresh"]
+    return found
+
+
+def report(title: str, texts: list[str], rounds: int, counts: TokenCounter) -> None:
+    tokens = [len(encoding(ENCODING).encode_ordinary(text)) for text in texts]
+    repeated = texts * -(-LEAST_TOKENS // sum(tokens))
+    first, seconds = first_passes(texts), warm(repeated, rounds, counts)
+    speed = sum(tokens) * (len(repeated) // len(texts)) / seconds["plain"].clock
+    print(f"\n{title}: {len(texts):,} texts, {sum(tokens):,} tokens; {rounds} rounds,")
+    print(f"plain encoding {speed:,.0f} tokens/s")
+    print(f"{'':16} {'splitting alone':>16} {'with count':>16} {'first pass':>16}")
+    for label in splittings():
+        alone, counted = (seconds[f"{label} {kind}"] for kind in ("alone", "counted"))
+        shares = [one.share_of(seconds["plain"]) for one in (alone, counted)]
+        shares.append(first[label][1].share_of(first[label][0]))
+        print(f"{label:16} " + " ".join(f"{share:>16}" for share in shares))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("texts", nargs="?", type=Path, default=DATA, help="JSON lines")
+    parser.add_argument("texts", nargs="*", type=Path, default=[CACM], help="JSON lines")
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    texts = read_texts(arguments.texts)
-    report("As they are", texts, arguments.rounds)
-    report(f"Joined to {DOCUMENT_TOKENS:,} tokens", list(joined(texts)), arguments.rounds)
+    sets = {path.stem: read_texts(path) for path in arguments.texts}
+    if CACM in arguments.texts:
+        sets["CACM"] = sets.pop(CACM.stem)
+    sets["21 languages"] = MULTILINGUAL.read_text("utf-8").splitlines()
+    counts = minilm()
+    for name, texts in sets.items():
+        report(f"{name}, as they are", texts, arguments.rounds, counts)
+        documents = list(joined(texts))
+        report(f"{name}, joined to {DOCUMENT_TOKENS:,} tokens", documents, arguments.rounds, counts)
 
 
 if __name__ == "__main__":

