@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 import uuid
 from dataclasses import dataclass
 
@@ -41,7 +40,7 @@ from celeriac.model import (
 )
 from celeriac.runtime import Runtime
 from celeriac.tally import PageResult, Tally, entity_key
-from celeriac.turns import Turns
+from celeriac.turns import Turn, Turns
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +122,7 @@ class PageRunner:
             self._jobs.fail(claim.job_id, reason)
 
     def _run(self, claim: Claim) -> None:
-        begun = time.monotonic()
+        turn = Turn()
         job, entity_type, generation = self._work_of(claim)
         page = self._runtime.source(entity_type).page(claim.cursor)
         listed = self._list(job, claim, generation.partition, page)
@@ -131,16 +130,16 @@ class PageRunner:
         if expected is not None and claim.number == 0:
             self._catalog.jobs.expect(job.id, expected)
         indexer = self._runtime.indexer(entity_type, generation)
-        result = self._index(claim, indexer, listed.entities, begun)
+        result = self._index(claim, indexer, listed.entities, turn)
         self._commit(claim, generation.partition, page, listed, result)
 
     def _index(
-        self, claim: Claim, indexer: Indexer, entities: tuple[Entity, ...], begun: float
+        self, claim: Claim, indexer: Indexer, entities: tuple[Entity, ...], turn: Turn
     ) -> PageResult:
         carried, tally = Carried.of_json(claim.carried), Tally()
         try:
             result = indexer.index(
-                entities, lambda counted: self._checkpoint(claim, begun, counted), tally
+                entities, lambda counted: self._checkpoint(claim, turn, counted), tally
             )
         except (WorkerStopping, JobPaused, TurnOver):
             done = carried.and_then(tally.result(indexer.partition), tally.settled)
@@ -148,13 +147,13 @@ class PageRunner:
             raise
         return carried.added_to(result)
 
-    def _checkpoint(self, claim: Claim, begun: float, counted: Counters) -> None:
+    def _checkpoint(self, claim: Claim, turn: Turn, counted: Counters) -> None:
         if self._runtime.stopping.is_set():
             raise WorkerStopping
         self._catalog.pages.renew(claim, LEASE)
         if self._catalog.steering.is_paused(claim.job_id):
             raise JobPaused
-        self._turns.require(claim.job_id, begun, counted)
+        self._turns.require(claim.job_id, turn, counted)
         self._runtime.progress.page(claim.job_id, claim.number, counted)
 
     def _work_of(self, claim: Claim) -> tuple[Job, EntityType, Generation]:
