@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 import uuid
 from dataclasses import dataclass
 
@@ -43,7 +42,7 @@ from celeriac.model import (
 )
 from celeriac.runtime import Runtime
 from celeriac.tally import PageResult, Tally, entity_key
-from celeriac.turns import Turns
+from celeriac.turns import Turn, Turns
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +134,7 @@ class PageRunner:
             self._jobs.fail(claim.job_id, reason)
 
     def _run(self, claim: Claim) -> None:
-        begun = time.monotonic()
+        turn = Turn()
         work = self._work_of(claim)
         page = fetch(self._runtime, work.job, work.entity_type, claim)
         listed = self._list(work.job, claim, work.generation.partition, page)
@@ -143,17 +142,17 @@ class PageRunner:
         expected = page.total if page.total is not None else page.estimate
         if expected is not None and claim.number == 0:
             self._catalog.jobs.expect(claim.job_id, expected)
-        result = self._index(claim, work, listed.entities, begun)
+        result = self._index(claim, work, listed.entities, turn)
         self._commit(claim, work, page, listed, result)
 
     def _index(
-        self, claim: Claim, work: _Work, entities: tuple[Entity, ...], begun: float
+        self, claim: Claim, work: _Work, entities: tuple[Entity, ...], turn: Turn
     ) -> PageResult:
         indexer = self._runtime.indexer(work.entity_type, work.generation)
         carried, tally = Carried.of_json(claim.carried), Tally()
         try:
             result = indexer.index(
-                entities, lambda so_far: self._checkpoint(claim, work, begun, so_far), tally
+                entities, lambda so_far: self._checkpoint(claim, work, turn, so_far), tally
             )
         except (WorkerStopping, JobPaused, TurnOver):
             done = carried.and_then(tally.result(indexer.partition), tally.settled)
@@ -161,13 +160,13 @@ class PageRunner:
             raise
         return carried.added_to(result)
 
-    def _checkpoint(self, claim: Claim, work: _Work, begun: float, tally: Tally) -> None:
+    def _checkpoint(self, claim: Claim, work: _Work, turn: Turn, tally: Tally) -> None:
         if self._runtime.stopping.is_set():
             raise WorkerStopping
         self._catalog.pages.renew(claim, LEASE)
         if self._catalog.steering.is_paused(claim.job_id):
             raise JobPaused
-        self._turns.require(claim.job_id, begun, tally.counters)
+        self._turns.require(claim.job_id, turn, tally.counters)
         self._runtime.progress.page(claim.job_id, claim.number, tally.counters)
         if work.keeper.keeps and tally.shares:
             self._runtime.progress.entries(claim.job_id, tally.shares)

@@ -24,7 +24,8 @@ from celeriac.model import Counters
 from celeriac.runtime import Runtime
 
 TURN = 5.0
-"""Seconds for which a page goes on whoever waits."""
+"""Seconds for which a page goes on whoever waits; at least twice as long as it was prepared, which
+has to be done again when it makes way."""
 PASSED_OVER = 1.0
 """Seconds after which what waits is held to find no free thread in any process."""
 TRIES = 10
@@ -32,6 +33,21 @@ TRIES = 10
 
 Send = Callable[[str, int, float], None]
 """Sends a message about a page of a job after so many seconds."""
+
+
+class Turn:
+    """How long a page has had a thread: from its claim to the first step, and since then."""
+
+    def __init__(self) -> None:
+        self._claimed = time.monotonic()
+        self._begun: float | None = None
+
+    def is_over(self) -> bool:
+        """Asked before each step: whether the page has had its share for now."""
+        now = time.monotonic()
+        self._begun = self._begun or now
+        prepared = self._begun - self._claimed
+        return now - self._begun >= max(TURN, 2 * prepared)
 
 
 class Turns:
@@ -55,7 +71,8 @@ class Turns:
             if chosen is None:
                 break
             with self._slots.hold(chosen.tenant) as held:
-                claim = self._claim(chosen, number, lease) if held else None
+                own = number if chosen.job_id == job_id else None
+                claim = self._claim(chosen.job_id, own, lease) if held else None
                 if claim is not None:
                     yield claim
                     return
@@ -64,7 +81,7 @@ class Turns:
     def _choose(self, job_id: str, number: int) -> Standing | None:
         standings = self._catalog.standings.now()
         own = _of(standings, job_id)
-        if own is not None and own.throttled_for > 0 and self._waits(job_id, number):
+        if own is not None and own.throttled_for > 0 and self._catalog.pages.waits(job_id, number):
             self._send(job_id, number, min(own.throttled_for, LONGEST_WAIT))
             return None
         full = self._slots.full()
@@ -73,21 +90,23 @@ class Turns:
             self._slots.park((job_id, number), lambda: self._send(job_id, number, 0), full)
         return chosen
 
-    def _waits(self, job_id: str, number: int) -> bool:
-        return self._catalog.pages.waiting(job_id, number) == number
+    def _claim(self, job_id: str, number: int | None, lease: float) -> Claim | None:
+        """The page of that number, else the one of the job that has waited longest."""
+        pages = self._catalog.pages
+        claim = None if number is None else pages.claim(job_id, number, lease)
+        if claim is None:
+            number = pages.longest_waiting(job_id)
+            claim = None if number is None else pages.claim(job_id, number, lease)
+        return claim
 
-    def _claim(self, chosen: Standing, number: int, lease: float) -> Claim | None:
-        page = self._catalog.pages.waiting(chosen.job_id, number)
-        return None if page is None else self._catalog.pages.claim(chosen.job_id, page, lease)
-
-    def require(self, job_id: str, begun: float, counted: Counters) -> None:
-        """Before each step of a page that was begun at `begun`, by the monotonic clock.
+    def require(self, job_id: str, turn: Turn, counted: Counters) -> None:
+        """Before each step of a page.
 
         Raises:
             TurnOver: another job has waited for a thread that it is more entitled to.
         """
         # A page that indexed nothing yet would come no further the next time either.
-        if time.monotonic() - begun < TURN or not counted.indexed:
+        if not turn.is_over() or not counted.indexed:
             return
         standings = self._catalog.standings.now()
         own = _of(standings, job_id)

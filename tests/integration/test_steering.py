@@ -624,7 +624,7 @@ def test_a_higher_priority_goes_first_from_the_moment_it_is_given(two_tenants: T
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Turns are short, and whoever waits has waited for too long."""
     monkeypatch.setattr("celeriac.indexer.GROUP_CHUNKS", 10)
-    monkeypatch.setattr("celeriac.turns.TURN", 0.0)
+    monkeypatch.setattr("celeriac.turns.Turn.is_over", lambda _: True)
     monkeypatch.setattr("celeriac.turns.PASSED_OVER", 0.0)
 
 

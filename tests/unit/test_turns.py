@@ -9,7 +9,7 @@ import pytest
 from celeriac.catalog.jobs import JobState
 from celeriac.catalog.standings import Standing
 from celeriac.model import Priority
-from celeriac.turns import first_in_turn, makes_way
+from celeriac.turns import Turn, first_in_turn, makes_way
 
 LONG = 30.0
 
@@ -113,3 +113,18 @@ def test_a_page_makes_way_for_a_job_that_cannot_be_taken_up() -> None:
     assert makes_way(own, [own, queued], full=())
     assert not makes_way(own, [own, replace(queued, behind="c")], full=())
     assert not makes_way(own, [own, replace(queued, paused=True)], full=())
+
+
+@pytest.mark.parametrize(("prepared", "lasts"), [(0.0, 5.0), (1.0, 5.0), (20.0, 40.0)])
+def test_a_turn_lasts_twice_as_long_as_it_was_prepared(
+    prepared: float, lasts: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("celeriac.turns.time.monotonic", lambda: now)
+    turn = Turn()
+    now += prepared
+    assert not turn.is_over()
+    now += lasts - 0.1
+    assert not turn.is_over()
+    now += 0.1
+    assert turn.is_over()

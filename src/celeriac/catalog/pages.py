@@ -358,15 +358,16 @@ class Pages:
         with self._database.write() as connection:
             connection.execute(update(pages).where(_held(claim)).values(carried=carried))
 
-    def waiting(self, job_id: str, preferred: int) -> int | None:
-        """A page of the job that waits for a worker: the preferred one if it does, else the one
-        that has waited longest."""
-        query = (
-            select(pages.c.number)
-            .where(pages.c.job_id == job_id, is_waiting())
-            .order_by(pages.c.number != preferred, pages.c.sent_at, pages.c.number)
-            .limit(1)
-        )
+    def waits(self, job_id: str, number: int) -> bool:
+        """Whether a page waits for a worker."""
+        mine = and_(pages.c.job_id == job_id, pages.c.number == number)
+        with self._database.read() as connection:
+            return bool(connection.execute(select(exists().where(mine, is_waiting()))).scalar_one())
+
+    def longest_waiting(self, job_id: str) -> int | None:
+        """The page of the job that has waited longest for a worker."""
+        query = select(pages.c.number).where(pages.c.job_id == job_id, is_waiting())
+        query = query.order_by(pages.c.sent_at, pages.c.number).limit(1)
         with self._database.read() as connection:
             return connection.execute(query).scalar()
 

@@ -39,12 +39,13 @@ class Steering:
             "paused_seconds": case((runs, jobs.c.paused_seconds + pause), else_=0.0),
             "resumed_at": case((runs, epoch_now())),
         }
-        failing = and_(pages.c.job_id == job_id, pages.c.failing_since.is_not(None))
+        failing = and_(
+            pages.c.job_id == job_id, pages.c.failing_since.is_not(None), exists().where(paused)
+        )
         with self._database.write() as connection:
-            if not connection.execute(update(jobs).where(paused).values(resumed)).rowcount:
-                return False
+            # Pages first, as whoever commits one locks them.
             connection.execute(update(pages).where(failing).values(failing_since=epoch_now()))
-        return True
+            return bool(connection.execute(update(jobs).where(paused).values(resumed)).rowcount)
 
     def is_paused(self, job_id: str) -> bool:
         query = select(exists().where(_is_active(job_id), jobs.c.paused_at.is_not(None)))
