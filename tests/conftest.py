@@ -11,8 +11,13 @@ import psycopg
 import pytest
 import servers
 from collection import Cacm, read_cacm
+from hypothesis import settings
 from psycopg import sql
 from sqlalchemy.engine import make_url
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 pytest.register_assert_rewrite("oracle", "trial", "outages")
 
