@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,12 +25,14 @@ from celeriac.embedding.tokenization import (
     require_readable,
     require_unicode,
 )
-from celeriac.errors import ModelError
+from celeriac.errors import CeleriacError, ModelError, ModelUnavailable
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+_DEVICE_FAILED = "CUDA error"
+"""After one, every call fails, whatever the texts."""
 _CPU_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "could not create a memory")
 
 
@@ -65,7 +68,9 @@ class TorchEmbedder:
             Shape (len(texts), dimension), float32, in the order of `texts`.
 
         Raises:
-            ModelError: a text is too long for the model, not Unicode, or too large for memory.
+            ModelError: a text is too long for the model, not Unicode, too large for memory, or one
+                that the network fails on.
+            ModelUnavailable: the device failed.
         """
         return self._embed(texts, self.model.passage_prefix)
 
@@ -92,11 +97,30 @@ class TorchEmbedder:
         require_readable(self.model, lengths)
         vectors = np.zeros((size, self.model.dimension), np.float32)
         for batch in plan_batches(lengths, self._open_network().token_budget):
-            for part, computed in compute_halving(
-                batch, lambda part: self._in_turn([rows[row] for row in part]), _is_out_of_memory
-            ):
-                vectors[part] = computed
+            with self._failures():
+                for part, computed in compute_halving(
+                    batch,
+                    lambda part: self._in_turn([rows[row] for row in part]),
+                    _is_out_of_memory,
+                ):
+                    vectors[part] = computed
         return vectors
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Raise celeriac's errors for the network's."""
+        try:
+            yield
+        except CeleriacError:
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {str(error).strip()}"
+            if _DEVICE_FAILED in said:
+                raise ModelUnavailable(
+                    f"The device that computes {self.model.name} failed ({said}); this process "
+                    "cannot use it any more: restart the worker"
+                ) from error
+            raise ModelError(f"{self.model.name} fails on a text ({said})") from error
 
     def _in_turn(self, batch: Sequence[TokenIds]) -> Vectors:
         return self._thread.submit(self._forward, batch).result()
