@@ -226,8 +226,8 @@ class Finisher:
                 if not _stays(marker, entity)
             ]
             if gone:
+                self._catalog.listings.remove(job.id, [uuid.UUID(one.point_id) for one in gone])
                 remove_entities(self._runtime.store, partition, gone)
-                self._catalog.jobs.add_removed(job.id, len(gone))
 
     def _refuse_mass_removal(self, job: Job, found: _Comparison) -> None:
         declared = self._runtime.entity_type(job.tenant, job.entity_type).removal_limit

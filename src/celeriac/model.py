@@ -175,6 +175,8 @@ class Outcome(IntEnum):
     """It has no text; it counts as failed and has no points."""
     REPEATED = 5
     """An earlier page listed it too and deals with it."""
+    REMOVED = 6
+    """No page listed it: the sweep removes it from the index."""
 
 
 @dataclass(frozen=True, slots=True)

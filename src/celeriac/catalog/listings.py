@@ -6,17 +6,19 @@ import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import and_, delete, exists, func, select
+from sqlalchemy import and_, delete, exists, func, select, update
 
 from celeriac.catalog.database import Database
 from celeriac.catalog.jobs import FINAL
-from celeriac.catalog.pages import of_entities
+from celeriac.catalog.pages import NO_PAGE, of_entities
 from celeriac.catalog.tables import jobs, listings, pages
 from celeriac.model import Counters, Outcome
 
 PAGES_A_STEP = 100
 KEYS_A_QUERY = 1_000
 IN_INDEX = (Outcome.UNCHANGED, Outcome.INDEXED)
+NOT_DEALT_WITH = (Outcome.REPEATED, Outcome.REMOVED)
+"""Outcomes of rows that do not say what became of a listed entity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Listings:
         """What is expected of those of the entities that the job listed."""
         query = (
             of_entities(job_id, keys, listings.c.outcome, listings.c.fingerprint)
-            .where(listings.c.outcome != Outcome.REPEATED)
+            .where(listings.c.outcome.not_in(NOT_DEALT_WITH))
             .order_by(listings.c.page)
         )
         with self._database.read() as connection:
@@ -72,7 +74,7 @@ class Listings:
                 and_(
                     taken.c.job_id + "" == listings.c.job_id,
                     taken.c.entity_key == listings.c.entity_key,
-                    taken.c.outcome != Outcome.REPEATED,
+                    taken.c.outcome.not_in(NOT_DEALT_WITH),
                 ),
             )
             .where(
@@ -101,7 +103,7 @@ class Listings:
         )
         query = (
             select(listings.c.entity_key)
-            .where(listings.c.job_id == job_id, listings.c.outcome != Outcome.REPEATED)
+            .where(listings.c.job_id == job_id, listings.c.outcome.not_in(NOT_DEALT_WITH))
             .group_by(listings.c.entity_key)
             .having(func.count() > 1)
         )
@@ -115,12 +117,12 @@ class Listings:
         counted_again = exists().where(
             later.c.entity_key == listings.c.entity_key,
             later.c.job_id + "" == job_id,
-            later.c.outcome != Outcome.REPEATED,
+            later.c.outcome.not_in(NOT_DEALT_WITH),
             later.c.page > listings.c.page,
         )
         query = (
             select(listings.c.outcome, func.count())
-            .where(listings.c.job_id == job_id, listings.c.outcome != Outcome.REPEATED)
+            .where(listings.c.job_id == job_id, listings.c.outcome.not_in(NOT_DEALT_WITH))
             .where(counted_again)
             .group_by(listings.c.outcome)
         )
@@ -140,10 +142,31 @@ class Listings:
         with self._database.read() as connection:
             for few in _batches(list(keys)):
                 query = of_entities(job_id, few, listings.c.page).where(
-                    listings.c.outcome != Outcome.REPEATED
+                    listings.c.outcome.not_in(NOT_DEALT_WITH)
                 )
                 numbers.update(row.page for row in connection.execute(query))
         return sorted(numbers)
+
+    def remove(self, job_id: str, keys: Collection[uuid.UUID]) -> None:
+        """Record entities that the sweep is about to remove, and count them in the job: once each,
+        also when a sweep that was interrupted comes upon them again."""
+        rows = [
+            {
+                "job_id": job_id,
+                "entity_key": key,
+                "page": NO_PAGE,
+                "outcome": Outcome.REMOVED,
+            }
+            for key in keys
+        ]
+        counted = (
+            select(func.count())
+            .where(listings.c.job_id == job_id, listings.c.page == NO_PAGE)
+            .scalar_subquery()
+        )
+        with self._database.write() as connection:
+            connection.execute(self._database.insert_new(listings), rows)
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(removed=counted))
 
     def clear_ended(self) -> None:
         """Forget the listings of jobs that have ended, in bounded steps."""
