@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,11 @@ from deployment import write_configuration
 from oracle import Comparison, compare
 
 from celeriac.catalog.indexes import collection_of
+from celeriac.configuration import EntityType
 from celeriac.model import Entity, Partition
 from celeriac.settings import Settings
 from celeriac.store import open_store
+from celeriac.store.base import StoredChunk, VectorStore
 
 JsonObject = dict[str, Any]
 
@@ -71,13 +75,33 @@ class Articles:
         path: Path | None = None,
     ) -> Comparison:
         """What the job's generation must hold of the documents, and what it does hold."""
-        settings = Settings.load({"CELERIAC_CONFIG": str(self.configuration)})
-        declared = settings.configuration.entity_type(self.tenant, "article")
-        collection = collection_of(declared.spec, job["index_id"])
-        partition = Partition(collection, job["index_id"], job["generation"])
+        declared = self._declared()
         entities = [Entity(document["id"], document) for document in documents]
-        store = open_store(url, path)
-        try:
-            return compare(store, partition, declared, entities)
-        finally:
-            store.close()
+        with _store(url, path) as store:
+            return compare(store, _partition(declared, job), declared, entities)
+
+    def points(self, job: JsonObject, *, url: str) -> dict[tuple[str, int], StoredChunk]:
+        """The points of the job's generation with their vectors, by entity and chunk."""
+        partition = _partition(self._declared(), job)
+        with _store(url, None) as store:
+            names = [(one.entity_id, one.chunk) for few in store.scan(partition) for one in few]
+            chunks = store.chunks(partition, names, with_vectors=True)
+        return {(one.entity_id, one.chunk): one for one in chunks}
+
+    def _declared(self) -> EntityType:
+        settings = Settings.load({"CELERIAC_CONFIG": str(self.configuration)})
+        return settings.configuration.entity_type(self.tenant, "article")
+
+
+def _partition(declared: EntityType, job: JsonObject) -> Partition:
+    collection = collection_of(declared.spec, job["index_id"])
+    return Partition(collection, job["index_id"], job["generation"])
+
+
+@contextmanager
+def _store(url: str | None, path: Path | None) -> Iterator[VectorStore]:
+    store = open_store(url, path)
+    try:
+        yield store
+    finally:
+        store.close()

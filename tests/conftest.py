@@ -14,6 +14,8 @@ from collection import Cacm, read_cacm
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
+pytest.register_assert_rewrite("oracle", "trial", "outages")
+
 DATA = Path(__file__).parent / "data"
 
 

@@ -34,9 +34,12 @@ class Process:
     environment: Mapping[str, str]
     log: Path
     popen: subprocess.Popen[bytes] | None = None
+    _logged: int = 0
+    """Bytes of its log from before its last start."""
 
     def start(self) -> None:
         with self.log.open("ab") as output:
+            self._logged = output.tell()
             self.popen = subprocess.Popen(
                 self.command, cwd=ROOT, env=self.environment, stdout=output, stderr=output
             )
@@ -64,6 +67,17 @@ class Process:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"{self.name} did not stop:\n{self.tail()}") from None
+
+    def logged(self) -> list[str]:
+        """What it has logged since its last start."""
+        return self.log.read_bytes()[self._logged :].decode(errors="replace").splitlines()
+
+    def await_logged(self, words: str, seconds: float) -> None:
+        """Return once it has logged these words since its last start."""
+        deadline = time.monotonic() + seconds
+        while not any(words in line for line in self.logged()):
+            assert time.monotonic() < deadline, f"{self.name} did not log {words!r}:\n{self.tail()}"
+            time.sleep(0.05)
 
     def tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])

@@ -1,8 +1,8 @@
 """The site that the fault tests share, the seed, and the summary at the end.
 
-    CELERIAC_TEST_SEED=7 pytest tests/faults/...     replay: sources, faults and moments by chance
-    CELERIAC_TEST_SEEDS=50 pytest tests/faults       that many seeds of the tests that take one each
-    CELERIAC_TEST_REPORT=page.md pytest tests/faults write the summary's table into a page
+CELERIAC_TEST_SEED=7 pytest tests/faults/...     replay: sources, faults and moments by chance
+CELERIAC_TEST_SEEDS=50 pytest tests/faults       that many seeds of the tests that take one each
+CELERIAC_TEST_REPORT=page.md pytest tests/faults write the summary's table into a page
 """
 
 from __future__ import annotations
@@ -15,21 +15,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-
-pytest.register_assert_rewrite("oracle", "trial", "outages")
-
 import sites
+from api_source import TIMEOUT
 from articles import Articles, article_declaration
 from deployment import injection, write_configuration
 from disks import small_disk
 from figures import Figures, Record, fault_of
 from injection.injected.failpoints import Failpoints
 from rest_server import Response, RestServer, rest_server
+from seeds import FIRST, replay, seeds
 from trial import LEASE, RECOVERY, Arena, Trial
 
-SEED = int(os.environ.get("CELERIAC_TEST_SEED", "0"))
-LONG = "CELERIAC_TEST_SEEDS" in os.environ
-PLAIN = 80 + int(os.environ.get("CELERIAC_TEST_SEEDS", "1"))
+PLAIN = 80 + len(seeds(1))
 """Entity types read from a file; a test takes one."""
 
 _figures = pytest.StashKey[Figures]()
@@ -41,20 +38,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> str:
-    return f"faults: seed {SEED}; CELERIAC_TEST_SEED={SEED} replays it"
+    return f"faults: seed {FIRST}; {replay(FIRST)} replays it"
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     report = yield
     record = item.stash.get(_record, None)
     if record is not None and (report.when == "call" or report.failed):
         record.outcome = report.outcome
-        report.sections.append(
-            ("seed", f"seed {record.seed}; CELERIAC_TEST_SEED={record.seed} replays it")
-        )
+        report.sections.append(("seed", str(record)))
     return report
 
 
@@ -78,7 +71,7 @@ _record = pytest.StashKey[Record]()
 def record(request: pytest.FixtureRequest) -> Record:
     """Where a test writes down what it did and found."""
     callspec = getattr(request.node, "callspec", None)
-    seed = callspec.params.get("seed", SEED) if callspec else SEED
+    seed = callspec.params.get("seed", FIRST) if callspec else FIRST
     record = Record(request.node.name, fault_of(request.node), seed)
     request.node.stash[_record] = record
     request.config.stash[_figures].records.append(record)
@@ -107,7 +100,7 @@ def arena(tmp_path_factory: pytest.TempPathFactory, rest: RestServer) -> Iterato
         outside = Path(stack.enter_context(TemporaryDirectory(prefix="celeriac-disk-")))
         outside.chmod(0o755)
         disks = {
-            "redis": stack.enter_context(small_disk(folder / "redis", 64)),
+            "redis": stack.enter_context(small_disk(folder / "redis", 96)),
             "qdrant": stack.enter_context(small_disk(folder / "qdrant", 512)),
             "postgres": stack.enter_context(small_disk(outside / "postgres", 384)),
         }
@@ -142,17 +135,18 @@ def declarations(rest_url: str) -> dict[str, dict[str, dict[str, object]]]:
                     "url": f"{rest_url}/numbered{number}",
                     "id": "id",
                     "page_size": 10,
-                    "timeout": 2,
+                    "timeout": TIMEOUT,
                 }
             )
-            for number in range(10)
+            for number in range(20)
         },
         "torch": {
-            "torch": article_declaration(
-                "torch/documents.jsonl",
-                page_size=40,
+            f"torch{number}": article_declaration(
+                f"torch{number}/documents.jsonl",
+                page_size=4,
                 index={"model": "all-minilm-l6-v2", "chunk_size": 100},
             )
+            for number in range(2)
         },
     }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from oracle import Comparison
+from seeds import replay
 
 MATRIX = {
     "killed": "kill -9 of a worker in each stage",
@@ -55,6 +56,11 @@ class Record:
     lost: int = 0
     surplus: int = 0
     outcome: str = "not run"
+    notes: list[str] = field(default_factory=list)
+    """What happened, in its order."""
+
+    def __str__(self) -> str:
+        return "\n".join([f"seed {self.seed}; {replay(self.seed)} replays it", *self.notes])
 
     def compared(self, comparison: Comparison) -> None:
         """Count a comparison of an index with its source."""

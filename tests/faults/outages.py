@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import servers
+from seeds import LONG
 from trial import Trial
 
-LONG = "CELERIAC_TEST_SEEDS" in os.environ
 FULL = "1mb"
 """Of memory for Redis: less than it has in use."""
 

@@ -2,20 +2,20 @@
 before or after a write, services that fail, messages lost, doubled and shuffled, a source that
 changes from job to job. After the dust settles the index equals the source, exactly.
 
-`CELERIAC_TEST_SEEDS=200 pytest tests/faults/test_simulated.py` for a longer run; a failing seed is
-in the test's name and can be run alone.
+`CELERIAC_TEST_SEEDS=200 pytest tests/faults/test_simulated.py` for a longer run.
 """
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from figures import Record
 from harness import ListSource, World, article
+from seeds import seeds
 
 from celeriac.catalog.jobs import Job, JobState
 from celeriac.errors import SourceUnavailable, StoreUnavailable
@@ -23,7 +23,7 @@ from celeriac.model import Entity
 from celeriac.store import open_store
 from celeriac.store.base import VectorStore
 
-SEEDS = int(os.environ.get("CELERIAC_TEST_SEEDS", "12"))
+SEEDS = 12
 JOBS = 4
 MOST_STEPS = 2_000
 
@@ -65,16 +65,16 @@ def store() -> Iterator[VectorStore]:
     store.close()
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.matrix("simulated")
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_the_index_equals_the_source_whatever_happens(
     seed: int,
     tmp_path: Path,
     redis_url: str,
     store: VectorStore,
-    monkeypatch: pytest.MonkeyPatch,
+    record: Record,
 ) -> None:
     chance = random.Random(seed)
-    expire_at_once(monkeypatch)
     faulty = FaultyStore(store, chance)
     database_url = f"sqlite:///{tmp_path / 'catalog.sqlite'}"
     world = World(home=tmp_path, database_url=database_url, redis_url=redis_url, store=faulty)  # type: ignore[arg-type]
@@ -87,14 +87,18 @@ def test_the_index_equals_the_source_whatever_happens(
         faulty.rate = 0.0
         assert (job.state, job.message) == (JobState.SUCCEEDED, "")
         world.store = store
-        world.assert_index_equals(entities)
+        comparison = world.compare(entities)
+        record.compared(comparison)
+        comparison.assert_equal()
         counters = job.counters
         assert counters.listed == len(entities) == counters.unchanged + counters.indexed
         entities = mutated(chance, entities)
+    record.injected = faulty.injected
     assert faulty.injected > 0
     world.close()
 
 
+@pytest.fixture(autouse=True)
 def expire_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases end and waits are over at once: who died is followed without delay."""
     monkeypatch.setattr("celeriac.paging.LEASE", -1.0)

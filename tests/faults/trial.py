@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import httpx
@@ -14,14 +15,21 @@ from deployment import Json, Process, Service
 from disks import Disk
 from figures import Record
 from injection.injected.failpoints import Failpoints
+from oracle import Comparison
 from sites import Site
+from sqlalchemy import select
+
+from celeriac.catalog import Catalog
+from celeriac.catalog.jobs import Job
+from celeriac.catalog.tables import pages
+from celeriac.store.base import StoredChunk
 
 SECONDS_TO_ANSWER = 10.0
 """More than any answer may take while a server is away; far less than a hang."""
 SECONDS_TO_END = 240.0
 """Until a job that meets a fault has to have ended."""
-SECONDS_TO_RECOVER = 20.0
-"""Until the API has found a server again that is back."""
+SECONDS_TO_RECOVER = 60.0
+"""Until what was started, or is back, has to be of use again."""
 LEASE = 3.0
 RECOVERY = 2.0
 
@@ -39,18 +47,22 @@ class Arena:
     def heal(self) -> None:
         """Undo every fault and have all of it run."""
         self.failpoints.clear()
-        for disk in self.disks.values():
-            disk.free()
+        self.make_room()
         for server in self.site.servers:
-            if server.alive:
-                server.thaw()
-            else:
-                server.start()
+            server.thaw()
         self.make_room_in_redis()
         for process in self.site.service.processes.values():
             if not process.alive:
                 process.start()
         self.site.service.await_ready()
+
+    def make_room(self) -> None:
+        """Empty the disks, and start the servers that a full one has ended."""
+        for disk in self.disks.values():
+            disk.free()
+        for server in self.site.servers:
+            if not server.alive:
+                server.start()
 
     def make_room_in_redis(self) -> None:
         """No limit to what Redis holds."""
@@ -85,6 +97,22 @@ class Trial:
     def workers(self) -> list[Process]:
         processes = self.service.processes
         return [one for name, one in processes.items() if name.startswith("worker")]
+
+    def beside(self) -> Trial:
+        """A trial of another entity type with the same documents."""
+        articles = next(self.arena.declared["plain"])
+        other = Trial(self.arena, articles, self.chance, self.record, locations=self.locations)
+        other.write(self.documents)
+        return other
+
+    def restart_workers(self) -> None:
+        """Stop and start them one after the other, so that one always runs."""
+        for worker in self.workers:
+            # One that still starts would not hear the signal as a worker does.
+            worker.await_logged("ready.", SECONDS_TO_RECOVER)
+            assert worker.stop() == 0
+            worker.start()
+            worker.await_logged("ready.", SECONDS_TO_RECOVER)
 
     def write(self, documents: list[JsonObject], *, also: str = "") -> None:
         """Make the source hold these documents, and the lines `also`."""
@@ -135,9 +163,7 @@ class Trial:
     def assert_right(self, job: Json, *, removed: int | None = None, failed: int = 0) -> None:
         """The job succeeded, the index equals the source exactly, the counters what they count."""
         assert (job["state"], job["message"]) == ("succeeded", "")
-        comparison = self.articles.compare(job, self.documents, url=self.site.qdrant.url)
-        self.record.compared(comparison)
-        comparison.assert_equal()
+        comparison = self.assert_index_equals(job, self.documents)
         counters = job["counters"]
         # A page that was written and not committed is found unchanged by who goes on with it.
         assert counters["indexed"] + counters["unchanged"] == len(self.documents)
@@ -146,6 +172,13 @@ class Trial:
         assert counters["chunks"] == len(comparison.expected)
         if removed is not None:
             assert counters["removed"] == removed
+
+    def assert_index_equals(self, job: Json, documents: list[JsonObject]) -> Comparison:
+        """The job's generation holds every chunk of the documents and nothing else."""
+        comparison = self.articles.compare(job, documents, url=self.site.qdrant.url)
+        self.record.compared(comparison)
+        comparison.assert_equal()
+        return comparison
 
     def injected(self, count: int = 1) -> None:
         """Count faults."""
@@ -168,6 +201,46 @@ class Trial:
         while (answer := self.service.client.get("/readyz")).status_code != 200:
             assert time.monotonic() < deadline, answer.text
             time.sleep(0.1)
+
+    @contextmanager
+    def catalog(self) -> Iterator[Catalog]:
+        """The site's catalog."""
+        catalog = Catalog(self.site.postgres.url)
+        try:
+            yield catalog
+        finally:
+            catalog.close()
+
+    def jobs(self) -> list[Job]:
+        """Every job of this trial's entity type."""
+        with self.catalog() as catalog:
+            return catalog.jobs.recent(tenant=self.articles.tenant)
+
+    def await_jobs(self, count: int) -> list[Job]:
+        """Return once a schedule has made so many jobs."""
+        deadline = time.monotonic() + SECONDS_TO_RECOVER
+        while len(jobs := self.jobs()) < count:
+            assert time.monotonic() < deadline, f"the schedule made {len(jobs)} jobs"
+            time.sleep(0.1)
+        return jobs
+
+    def await_last_error(self, location: str) -> str:
+        """What the catalog says of a page of the job that is tried again."""
+        query = select(pages.c.last_error).where(
+            pages.c.job_id == location.rpartition("/")[2], pages.c.last_error.is_not(None)
+        )
+        deadline = time.monotonic() + SECONDS_TO_RECOVER
+        with self.catalog() as catalog:
+            while time.monotonic() < deadline:
+                with catalog.database.read() as connection:
+                    if found := connection.execute(query).scalars().first():
+                        return str(found)
+                time.sleep(0.1)
+        raise AssertionError("no page has failed")
+
+    def points(self, job: Json) -> dict[tuple[str, int], StoredChunk]:
+        """The points of the job's generation with their vectors, by entity and chunk."""
+        return self.articles.points(job, url=self.site.qdrant.url)
 
     def close(self) -> None:
         """Cancel what a failed test left running."""

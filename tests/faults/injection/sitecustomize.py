@@ -1,9 +1,9 @@
 """Loaded by Python itself in every process of the fault tests' deployment.
 
-    CELERIAC_TEST_FAILPOINTS   the folder in which tests ask for faults, see injected.failpoints
-    CELERIAC_TEST_LEASE        seconds of leases and of silence
-    CELERIAC_TEST_RECOVERY     seconds between two recoveries
-    CELERIAC_TEST_CLOCK        seconds that this process's clock is ahead
+CELERIAC_TEST_FAILPOINTS   the folder in which tests ask for faults, see injected.failpoints
+CELERIAC_TEST_LEASE        seconds of leases and of silence
+CELERIAC_TEST_RECOVERY     seconds between two recoveries
+CELERIAC_TEST_CLOCK        seconds that this process's clock is ahead
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def inject() -> None:
     if "worker" in sys.orig_argv:
         if lease := os.environ.get("CELERIAC_TEST_LEASE"):
             intervals.shorten_leases(float(lease))
-        models.misbehave(failpoints)
+        models.run_out_of_memory(failpoints)
+        models.break_on_poison()
         stages.in_worker(failpoints)
     elif "gunicorn" in sys.orig_argv:
         stages.in_api(failpoints)

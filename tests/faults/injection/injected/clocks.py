@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from types import SimpleNamespace
 from typing import Any
 
 
@@ -12,6 +13,7 @@ def set_ahead(seconds: float) -> None:
     read, read_ns = time.time, time.time_ns
     time.time = lambda: read() + seconds
     time.time_ns = lambda: read_ns() + int(seconds * 1e9)
+    _keep_true(read)
     true = datetime.datetime
 
     class Kind(type):
@@ -34,3 +36,10 @@ def set_ahead(seconds: float) -> None:
 
     Shifted.__name__ = Shifted.__qualname__ = "datetime"
     datetime.datetime = Shifted  # type: ignore[misc]
+
+
+def _keep_true(read: Any) -> None:
+    """gRPC hands deadlines to its core, which reads the machine's clock: both must be the same."""
+    import grpc._channel
+
+    grpc._channel.time = SimpleNamespace(**{**vars(time), "time": read})

@@ -1,10 +1,10 @@
 """What tests ask of processes at named stages, by files in a folder that they share.
 
-    STAGE.kill   who is the first to reach the stage takes the file away and ends, as the kernel
-                 would end it
-    STAGE.hold   whoever reaches it adds a line to STAGE.held and waits until the file is gone
-    STAGE.log    whoever reaches it adds a line
-    NAME.switch  something is otherwise while the file is there; it may hold a value
+STAGE.kill   who is the first to reach the stage takes the file away and ends, as the kernel
+             would end it
+STAGE.hold   whoever reaches it adds a line to STAGE.held and waits until the file is gone
+STAGE.log    whoever reaches it adds a line
+NAME.switch  something is otherwise while the file is there; it may hold a value
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ENVIRONMENT = "CELERIAC_TEST_FAILPOINTS"
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds until a test that waits for a stage gives up."""
 
 
@@ -50,7 +50,11 @@ class Failpoints:
 
     def await_held(self, stage: str, count: int = 1) -> None:
         """Return once so many threads wait at the stage."""
-        self._await(lambda: len(_lines(self.folder / f"{stage}.held")) >= count, stage)
+        self._await(lambda: len(self.held(stage)) >= count, stage)
+
+    def held(self, stage: str) -> list[str]:
+        """A line for each thread that has waited at the stage."""
+        return _lines(self.folder / f"{stage}.held")
 
     def log(self, stage: str) -> None:
         """Have processes write down that they reach the stage."""

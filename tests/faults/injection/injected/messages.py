@@ -16,6 +16,7 @@ def deliver_twice(failpoints: Failpoints) -> None:
     def put_twice(channel: Channel, queue: str, message: Any, **options: Any) -> None:
         put(channel, queue, message, **options)
         if failpoints.value("twice") is not None:
+            failpoints.reach("twice")
             put(channel, queue, message, **options)
 
     Channel._put = put_twice
