@@ -113,6 +113,14 @@ class Server:
         """End the process at once, as a crash would."""
         self._end(self.kill_signal)
 
+    def await_logged(self, words: str) -> None:
+        """Return once the server's log has these words."""
+        deadline = time.monotonic() + START_SECONDS
+        while words not in self.log.read_text("utf-8", "replace"):
+            if time.monotonic() > deadline:
+                raise self._failure(f"did not log {words!r}")
+            time.sleep(0.05)
+
     def restart(self) -> None:
         self.stop()
         self.start()
@@ -215,11 +223,16 @@ class PostgresServer(Server):
     stop_signal = signal.SIGINT  # SIGTERM would wait for the clients
     kill_signal = signal.SIGQUIT  # takes its children along, writes nothing more
 
+    @property
+    def dsn(self) -> str:
+        """Its URL for psycopg."""
+        return self.url.replace("+psycopg", "", 1)
+
     def ready(self) -> bool:
         import psycopg
 
         try:
-            psycopg.connect(self.url.replace("+psycopg", "", 1), connect_timeout=5).close()
+            psycopg.connect(self.dsn, connect_timeout=5).close()
         except psycopg.OperationalError:
             return False
         return True
@@ -261,6 +274,7 @@ def redis(folder: Path, *, appendonly: bool = True) -> Iterator[RedisServer]:
         "save": "",
         "appendonly": "yes" if appendonly else "no",
         "appendfsync": "everysec",
+        "auto-aof-rewrite-min-size": "8mb",
         "maxmemory-policy": "noeviction",
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]

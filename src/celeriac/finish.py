@@ -336,8 +336,8 @@ class Finisher:
                 if not stays(marker, entity)
             ]
             if gone:
+                self._catalog.listings.remove(job.id, [uuid.UUID(one.point_id) for one in gone])
                 remove_entities(self._runtime.store, partition, gone)
-                self._catalog.jobs.add_removed(job.id, len(gone))
 
     def _refuse_mass_removal(self, job: Job, found: _Comparison) -> None:
         limit = removal_limit(self._runtime, job)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from celeriac.errors import CeleriacError, TransientError
+from celeriac.errors import CeleriacError, LeaseLost, TransientError
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,7 @@ class Heartbeat:
         try:
             yield
         finally:
-            with self._lock:
-                self._held.pop(key, None)
+            self._drop(key)
 
     def close(self) -> None:
         """Stop the thread; what is held then runs out."""
@@ -63,8 +62,13 @@ class Heartbeat:
     def _renew(self, key: int, renew: Renew) -> None:
         try:
             renew()
+        except LeaseLost:
+            self._drop(key)
         except TransientError as error:
             logger.warning("lease not renewed", extra={"action": "renew", "error": str(error)})
         except CeleriacError:
-            with self._lock:
-                self._held.pop(key, None)
+            self._drop(key)
+
+    def _drop(self, key: int) -> None:
+        with self._lock:
+            self._held.pop(key, None)

@@ -214,6 +214,8 @@ class Outcome(IntEnum):
     """An earlier page listed it too and deals with it."""
     GONE = 6
     """It was looked up by its id, and the source does not have it."""
+    REMOVED = 7
+    """No page listed it: the sweep removes it from the index."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,8 +101,9 @@ class RetriedEntities:
         for entities in self._batches():
             gone = [one.marker for one in entities if one.marker is not None and not one.stays]
             if gone:
+                keys = [uuid.UUID(one.point_id) for one in gone]
+                self._catalog.listings.remove(self._job.id, keys)
                 remove_entities(self._store, self._partition, gone)
-                self._catalog.jobs.add_removed(self._job.id, len(gone))
             self._remove_strays(entities)
 
     def require_sound_lookups(self, source: Source) -> None:

@@ -100,7 +100,7 @@ def arena(tmp_path_factory: pytest.TempPathFactory, rest: RestServer) -> Iterato
         outside = Path(stack.enter_context(TemporaryDirectory(prefix="celeriac-disk-")))
         outside.chmod(0o755)
         disks = {
-            "redis": stack.enter_context(small_disk(folder / "redis", 64)),
+            "redis": stack.enter_context(small_disk(folder / "redis", 96)),
             "qdrant": stack.enter_context(small_disk(folder / "qdrant", 512)),
             "postgres": stack.enter_context(small_disk(outside / "postgres", 384)),
         }
@@ -143,7 +143,7 @@ def declarations(rest_url: str) -> dict[str, dict[str, dict[str, object]]]:
         "torch": {
             f"torch{number}": article_declaration(
                 f"torch{number}/documents.jsonl",
-                page_size=40,
+                page_size=4,
                 index={"model": "all-minilm-l6-v2", "chunk_size": 100},
             )
             for number in range(2)

@@ -25,7 +25,7 @@ def kind() -> str:
 
 @pytest.mark.matrix("memory")
 def test_batches_that_do_not_fit_are_halved(trial: Trial, cacm: Cacm) -> None:
-    trial.write(corpora.some(trial.chance, cacm, 40))
+    trial.write(corpora.some(trial.chance, cacm, 16))
     workers = [worker.running().pid for worker in trial.workers]
     trial.failpoints.switch("memory", 2)
     trial.failpoints.log("memory")
@@ -41,8 +41,8 @@ def test_batches_that_do_not_fit_are_halved(trial: Trial, cacm: Cacm) -> None:
 
 @pytest.mark.matrix("poison")
 def test_a_text_that_breaks_the_model_is_reported_alone(trial: Trial, cacm: Cacm) -> None:
-    documents = corpora.some(trial.chance, cacm, 40)
-    poisoned = trial.chance.sample(range(40), 3)
+    documents = corpora.some(trial.chance, cacm, 16)
+    poisoned = trial.chance.sample(range(16), 3)
     for number in poisoned:
         documents[number] = {**documents[number], "title": f"{POISON} {number}"}
     trial.write(documents)

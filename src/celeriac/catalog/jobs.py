@@ -336,11 +336,6 @@ class Jobs:
         """Fail a job that has not ended; False where there is none."""
         return self._end(job_id, JobState.FAILED, message)
 
-    def add_removed(self, job_id: str, entities: int) -> None:
-        """Count entities that the sweep removed."""
-        with self._database.write() as connection:
-            add_counters(connection, job_id, Counters(removed=entities))
-
     def running_for(self, job_id: str) -> float:
         """Seconds since the job was taken up, or resumed."""
         since = func.coalesce(jobs.c.resumed_at, jobs.c.started_at)

@@ -7,18 +7,20 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy import and_, delete, exists, func, select
+from sqlalchemy import and_, delete, exists, func, select, update
 
 from celeriac.catalog.database import Database
 from celeriac.catalog.jobs import FINAL
-from celeriac.catalog.pages import of_entities
+from celeriac.catalog.pages import NO_PAGE, of_entities
 from celeriac.catalog.tables import jobs, listings, pages
 from celeriac.model import Counters, Outcome
 
 PAGES_A_STEP = 100
 KEYS_A_QUERY = 1_000
 IN_INDEX = (Outcome.UNCHANGED, Outcome.INDEXED)
-NOT_LISTED = (Outcome.REPEATED, Outcome.GONE)
+NOT_DEALT_WITH = (Outcome.REPEATED, Outcome.REMOVED)
+"""Outcomes of rows that do not say what became of an entity of their page."""
+NOT_LISTED = (*NOT_DEALT_WITH, Outcome.GONE)
 """Of rows that stand for no entity that its page lists."""
 
 Item = TypeVar("Item")
@@ -42,7 +44,7 @@ class Listings:
         """What is expected of those of the entities that the job listed."""
         query = (
             of_entities(job_id, keys, listings.c.outcome, listings.c.fingerprint)
-            .where(listings.c.outcome != Outcome.REPEATED)
+            .where(listings.c.outcome.not_in(NOT_DEALT_WITH))
             # The last row stands, and one that is listed is not gone.
             .order_by(listings.c.outcome != Outcome.GONE, listings.c.page)
         )
@@ -150,6 +152,27 @@ class Listings:
                 )
                 numbers.update(row.page for row in connection.execute(query))
         return sorted(numbers)
+
+    def remove(self, job_id: str, keys: Collection[uuid.UUID]) -> None:
+        """Record entities that the sweep is about to remove, and count them in the job: once each,
+        also when a sweep that was interrupted comes upon them again."""
+        rows = [
+            {
+                "job_id": job_id,
+                "entity_key": key,
+                "page": NO_PAGE,
+                "outcome": Outcome.REMOVED,
+            }
+            for key in keys
+        ]
+        counted = (
+            select(func.count())
+            .where(listings.c.job_id == job_id, listings.c.page == NO_PAGE)
+            .scalar_subquery()
+        )
+        with self._database.write() as connection:
+            connection.execute(self._database.insert_new(listings), rows)
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(removed=counted))
 
     def clear_ended(self) -> None:
         """Forget the listings of jobs that have ended, in bounded steps."""

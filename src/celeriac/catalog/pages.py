@@ -29,6 +29,8 @@ from celeriac.model import Counters, EntityFailure, ListedEntity
 
 LOOKUP_ROUND = 3
 """The round of pages that look entities up by their ids, after two listings missed them."""
+NO_PAGE = -1
+"""Where the listing keeps what no page lists and the sweep removes."""
 
 
 class PageState(StrEnum):
@@ -145,7 +147,7 @@ class Pages:
             if following is not None:
                 self._follow(connection, claim, following)
             found = connection.execute(of_entities(claim.job_id, keys, listings.c.page))
-            return {key for key, page in found if page < claim.number}
+            return {key for key, page in found if NO_PAGE < page < claim.number}
 
     def _follow(self, connection: Connection, claim: Claim, following: str) -> None:
         """Have the next page begin where this one ends, also when an earlier run of this page

@@ -9,13 +9,14 @@ from typing import Any
 from .failpoints import Failpoints
 
 PAGE = ("fetched", "listed", "embedded", "half-written", "written", "committed")
-FINISH = ("finishing", "sweeping", "swept", "switched")
+SWEEP = ("sweeping", "removed")
+FINISH = ("finishing", *SWEEP, "swept", "switched")
 
 
 def before(
     failpoints: Failpoints,
     stage: str,
-    owner: type,
+    owner: object,
     name: str,
     only: Callable[..., bool] = lambda *_: True,
 ) -> None:
@@ -34,7 +35,7 @@ def before(
 def after(
     failpoints: Failpoints,
     stage: str,
-    owner: type,
+    owner: object,
     name: str,
     only: Callable[..., bool] = lambda *_: True,
 ) -> None:
@@ -55,8 +56,9 @@ def in_worker(failpoints: Failpoints) -> None:
     """The stages of a page, of a job's end, and of a message on its way in."""
     from kombu.transport.redis import QoS
 
+    import celeriac.finish
     from celeriac.catalog.indexes import Indexes
-    from celeriac.catalog.jobs import Jobs
+    from celeriac.catalog.listings import Listings
     from celeriac.catalog.pages import Pages
     from celeriac.finish import Finisher
     from celeriac.jobs import JobRunner
@@ -71,7 +73,8 @@ def in_worker(failpoints: Failpoints) -> None:
     before(failpoints, "written", Pages, "commit")
     after(failpoints, "committed", Pages, "commit")
     before(failpoints, "finishing", Finisher, "_compare")
-    before(failpoints, "sweeping", Jobs, "add_removed")
+    after(failpoints, "sweeping", Listings, "remove")
+    after(failpoints, "removed", celeriac.finish, "remove_entities")
     after(failpoints, "swept", Finisher, "_sweep")
     after(failpoints, "switched", Indexes, "switch")
     before(failpoints, "recovering", JobRunner, "recover")
