@@ -584,11 +584,8 @@ def test_a_retry_does_not_outlive_a_switch_of_generations(world: World) -> None:
     assert "switched to another generation" in world.job(retried.id).message
 
 
-def test_twenty_thousand_failures_are_retried_by_the_page(
-    world: World, request: pytest.FixtureRequest
-) -> None:
-    if "server" in request.node.name:
-        pytest.skip("what is counted here does not depend on the store")
+@pytest.mark.parametrize("store", ["local"], indirect=True)
+def test_twenty_thousand_failures_are_retried_by_the_page(world: World) -> None:
     world.source = LookupListSource(articles(60), lookup_size=1_000)
     job = world.reindex()
     errors = [
