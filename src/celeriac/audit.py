@@ -113,7 +113,8 @@ def _latest(runtime: Runtime, index: IndexRow) -> tuple[str, bool] | None:
 def _repaired(runtime: Runtime, index: IndexRow, auditor: _Auditor) -> Audit:
     """Audit and repair while the index is held, so that what was found still stands."""
     with holding(runtime, index, auditor.generation) as hold:
-        if runtime.catalog.indexes.live(index.id) != auditor.generation:
+        live = runtime.catalog.indexes.live(index.id)
+        if live is None or live.number != auditor.generation.number:
             raise TransientError("A job has just switched the index to another generation; repeat.")
         auditor.run(hold.renew)
         repair = auditor.repair(hold) if auditor.found.count else None

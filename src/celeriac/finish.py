@@ -143,13 +143,13 @@ class Finisher:
         if self._run_again(job, self._verify(job, generation.partition, found, checkpoint)):
             return
         self._refuse_total_failure(job)
-        live = self._catalog.indexes.live(job.index_id)
-        if live is None or live.number != generation.number:
-            passed = self._pass_gate(job, generation, live, found, checkpoint)
-            checkpoint()
-            self._switch(job, generation, token, **passed)
-        else:
-            self._switch(job, generation, token)
+        passed = self._pass_gate(job, generation, found, checkpoint)
+        checkpoint()
+        twice = self._catalog.listings.overcounted(job.id)
+        if not self._catalog.indexes.switch(
+            job.index_id, generation.number, job.id, token, twice.negated(), **passed
+        ):
+            raise JobStopped
         self._jobs.succeeded(job.id)
         remove_dropped(self._runtime)
 
@@ -157,22 +157,17 @@ class Finisher:
         self,
         job: Job,
         generation: Generation,
-        live: Generation | None,
         found: _Comparison,
         checkpoint: Callable[[], None],
     ) -> dict[str, Any]:
-        """What the catalog keeps of a switch to a new generation."""
+        """What the catalog keeps of a switch to a new generation; nothing where it is live."""
+        live = self._catalog.indexes.live(job.index_id)
+        if live is not None and live.number == generation.number:
+            return {}
         gate = Gate(self._runtime, job, generation, checkpoint)
         passed = gate.open(live, found.sample, entities=found.matching, chunks=found.points)
         points = None if live is None else self._runtime.store.count(live.partition)
         return {"gate": asdict(passed), "points": points}
-
-    def _switch(self, job: Job, generation: Generation, token: str, **kept: Any) -> None:
-        twice = self._catalog.listings.overcounted(job.id).negated()
-        if not self._catalog.indexes.switch(
-            job.index_id, generation.number, job.id, token, twice, **kept
-        ):
-            raise JobStopped
 
     def _run_again(self, job: Job, numbers: list[int]) -> bool:
         if not numbers:

@@ -203,16 +203,7 @@ class Indexes:
                 return False
             add_counters(connection, job_id, counted)
             retire_live(connection, index_id, other_than=number, points=points)
-            if not connection.execute(
-                update(generations)
-                .where(
-                    generations.c.index_id == index_id,
-                    generations.c.number == number,
-                    generations.c.state.in_(USABLE),
-                )
-                .values(state=GenerationState.LIVE, live_at=epoch_now())
-            ).rowcount:
-                raise VerificationFailed(f"Generation {number} was given up meanwhile; reindex.")
+            _make_live(connection, index_id, number)
             _let_go(connection, index_id)
             connection.execute(
                 update(indexes)
@@ -253,6 +244,17 @@ def retire_live(
     )
     retired = {"state": GenerationState.RETIRED, "retired_at": epoch_now(), **values}
     connection.execute(update(generations).where(live).values(retired))
+
+
+def _make_live(connection: Connection, index_id: str, number: int) -> None:
+    usable = and_(
+        generations.c.index_id == index_id,
+        generations.c.number == number,
+        generations.c.state.in_(USABLE),
+    )
+    live = {"state": GenerationState.LIVE, "live_at": epoch_now()}
+    if not connection.execute(update(generations).where(usable).values(live)).rowcount:
+        raise VerificationFailed(f"Generation {number} was given up meanwhile; reindex.")
 
 
 def _let_go(connection: Connection, index_id: str) -> None:
