@@ -202,7 +202,7 @@ class World:
         )
 
     def assert_succeeded(self, job: Job) -> None:
-        assert (job.state, job.message) == (JobState.SUCCEEDED, "")
+        assert (job.state, job.message) == (JobState.SUCCEEDED, ""), job.message
         counters = job.counters
         assert counters.listed == counters.unchanged + counters.indexed + counters.failed
 
