@@ -403,6 +403,25 @@ class StoreContract:
         assert store.count(partition) == 0
         assert store.count(other) == 3
 
+    def test_a_deletion_that_is_interrupted_is_gone_on_with(
+        self, store: VectorStore, partition: Partition
+    ) -> None:
+        store.upsert(partition, points_of("a", [str(number) for number in range(2500)]))
+        steps: list[int] = []
+
+        def interrupt() -> None:
+            steps.append(store.count(partition))
+            if len(steps) == 2:
+                raise InterruptedError
+
+        with pytest.raises(InterruptedError):
+            store.delete_partition(partition, checkpoint=interrupt)
+        assert 0 < store.count(partition) == steps[1] < steps[0] == 2500
+
+        store.delete_partition(partition)
+
+        assert store.count(partition) == 0
+
     def test_a_partition_without_collection_is_deleted_already(
         self, store: VectorStore, collection_name: str
     ) -> None:
@@ -458,14 +477,15 @@ class StoreContract:
 
     # search
 
+    @pytest.mark.parametrize("exact", [False, True])
     def test_the_most_similar_chunks_are_found_best_first(
-        self, store: VectorStore, partition: Partition
+        self, store: VectorStore, partition: Partition, exact: bool
     ) -> None:
         texts = [f"text {number}" for number in range(200)]
         store.upsert(partition, points_of("a", texts, metadata=METADATA))
         query = vector_of("a question")
 
-        hits = store.search(partition, query, top_k=5)
+        hits = store.search(partition, query, top_k=5, exact=exact)
 
         similarity = {text: float(vector_of(text) @ query) for text in texts}
         best = sorted(texts, key=lambda text: -similarity[text])[:5]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,24 @@ def test_documents_have_text_and_metadata(retriever: QdrantVectorStore) -> None:
         "chunk": 0,
         "chunk_count": 2,
     }
+
+
+def test_the_partition_keeps_generations_apart(
+    retriever: QdrantVectorStore, client: QdrantClient, partition: Partition
+) -> None:
+    following = replace(partition, generation=2)
+    (point, *_), _ = client.scroll(partition.collection, limit=1, with_vectors=True)
+    payload = {**(point.payload or {}), "partition": following.key, "page_content": "the next"}
+    changed = models.PointStruct(id=str(uuid.uuid4()), vector=point.vector, payload=payload)
+    client.upsert(partition.collection, [changed])
+
+    def found(key: str) -> set[str]:
+        live = models.FieldCondition(key="partition", match=models.MatchValue(value=key))
+        documents = retriever.similarity_search("x", k=9, filter=models.Filter(must=[live]))
+        return {document.page_content for document in documents}
+
+    assert found(partition.key) == {"celery root", "stalks", "celeriac", "salad"}
+    assert found(following.key) == {"the next"}
 
 
 def test_metadata_filters_documents(retriever: QdrantVectorStore, partition: Partition) -> None:

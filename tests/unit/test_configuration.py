@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celeriac.configuration import Configuration, load_configuration
+from celeriac.configuration import Canary, Configuration, load_configuration
 from celeriac.embedding.models import Engine
 from celeriac.embedding.registry import BUILTIN
 from celeriac.errors import ConfigurationError, NotFound
@@ -93,6 +93,7 @@ def test_the_smallest_declaration_takes_the_defaults(tmp_path: Path) -> None:
         text_fields=(TextField("title"),),
     )
     assert article.schedule is None
+    assert article.canaries == ()
     assert article.removal_limit == 0.2
     assert article.source["kind"] == "files"
     assert article.source["id"] == "id"
@@ -121,6 +122,9 @@ def test_everything_that_can_be_declared(tmp_path: Path) -> None:
                   chunk_overlap: 16
                   own_collection: yes
                   removal_limit: 0.5
+                canaries:
+                  - {text: "a part that never wears", expect: [p-17, p-18], top_k: 3}
+                  - {text: brakes, expect: [p-1]}
                 schedule: "*/15  8-18 * * MON-fri"
           globex2:
             entity_types:
@@ -151,6 +155,10 @@ def test_everything_that_can_be_declared(tmp_path: Path) -> None:
     )
     assert parts.schedule == "*/15 8-18 * * mon-fri"
     assert parts.removal_limit == 0.5
+    assert parts.canaries == (
+        Canary("a part that never wears", ("p-17", "p-18"), 3),
+        Canary("brakes", ("p-1",), 10),
+    )
     assert parts.source["path"] == "/srv/parts.jsonl"
     assert configuration.tenants["globex2"].entity_types == {}
     assert configuration.models["house"].name == "house"
@@ -283,6 +291,32 @@ def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_file(tmp_path: Pa
               - {key: code, type: integer}
             """,
             "9: {type}.filter_fields[1]: is listed twice",
+        ),
+        (
+            """
+            source: {kind: files, path: x}
+            text_fields: [a]
+            canaries:
+              - {text: how, expects: [p-1]}
+              - {text: "", expect: []}
+              - {text: how, expect: [17], top_k: 101}
+            """,
+            "8: {type}.canaries[0].expect: is required, and missing\n"
+            "celeriac.yaml:8: {type}.canaries[0].expects: unknown key 'expects'; "
+            "did you mean 'expect'?\n"
+            "celeriac.yaml:9: {type}.canaries[1].expect: must name at least one entity\n"
+            "celeriac.yaml:9: {type}.canaries[1].text: shorter than minimum length 1; it is ''\n"
+            "celeriac.yaml:10: {type}.canaries[2].expect[0]: must be text; it is 17\n"
+            "celeriac.yaml:10: {type}.canaries[2].top_k: must be at least 1 and at most 100; "
+            "it is 101",
+        ),
+        (
+            """
+            source: {kind: files, path: x}
+            text_fields: [a]
+            canaries: how do I return an order
+            """,
+            "7: {type}.canaries: must be a list; it is 'how do I return an order'",
         ),
         (
             """
@@ -464,6 +498,6 @@ def test_the_examples_on_the_page_are_valid(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "configuring.md").read_text("utf-8")
     examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
 
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         assert load(tmp_path, example).path
