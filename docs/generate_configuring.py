@@ -22,6 +22,7 @@ from marshmallow import Schema, fields, missing, validate
 
 from celeriac.configuration.fields import CronExpression, SourceOptions
 from celeriac.configuration.schemas import (
+    CanarySchema,
     ConfigurationSchema,
     EntityTypeSchema,
     FilterFieldSchema,
@@ -99,6 +100,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "text_field": lambda: keys(TextFieldSchema()),
     "filter_field": lambda: keys(FilterFieldSchema()),
     "index": lambda: keys(IndexSchema()),
+    "canary": lambda: keys(CanarySchema()),
     "sources": sources,
     "builtin_models": models,
     "model": lambda: keys(ModelSchema(), without="name"),
