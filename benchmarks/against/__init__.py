@@ -1,0 +1,1 @@
+"""celeriac beside LangChain's `index()` and LlamaIndex's IngestionPipeline; see docs/comparison.md."""

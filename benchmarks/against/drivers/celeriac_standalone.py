@@ -1,0 +1,179 @@
+"""celeriac as `make up` runs it, on a Qdrant server: API, worker and beat in this process, a private
+Redis beside it, SQLite. A run is a POST to the API and ends when the job does.
+
+Everything but the chunk size is a default.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import wire
+import yaml
+
+import celeriac
+from api import standalone
+from celeriac.catalog.indexes import index_id_of
+from celeriac.embedding.registry import BUILTIN
+from celeriac.embedding.torch_engine import TorchEmbedder
+from celeriac.remote import Remote
+from celeriac.settings import Settings
+from celeriac.store.writers import ServerWriter
+from workers.process import runtime
+
+TENANT, NAME = "acme", "article"
+KEY = "celeriac_benchmark_key"
+POLL = 0.2
+"""Seconds between two looks at a job; when it ended is read from the catalog."""
+QUEUED = 3.0
+"""Seconds after which a job that has not begun waits for another one."""
+
+
+def main() -> int:
+    line = wire.Wire()
+    orders = line.orders()
+    setup = wire.Setup(**next(orders)["setup"])
+    prepare(setup)
+    count_into(line.gauge)
+
+    def speak() -> None:
+        with api() as remote:
+            load_model(setup)
+            line.say("opened", **about())
+            for order in orders:  # a service takes the next request while it works
+                threading.Thread(target=run, args=(order, line, remote), daemon=True).start()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=speak, daemon=True).start()
+    logging.basicConfig(level=logging.WARNING)
+    with ExitStack() as stack:
+        standalone.serve(Settings.load(), stack)
+    return 0
+
+
+def run(order: wire.Json, line: wire.Wire, remote: Remote) -> None:
+    line.run(order, lambda: index(order, line, remote))
+
+
+def index(order: wire.Json, line: wire.Wire, remote: Remote) -> wire.Json:
+    asked = time.time()
+    job = remote.job(remote.reindex(TENANT, NAME))
+    said = False
+    while job["state"] in ("queued", "running"):
+        if job["state"] == "queued" and not said and time.time() - asked > QUEUED:
+            line.say("queued", run=order["run"])
+            said = True
+        time.sleep(POLL)
+        job = remote.job(job["id"])
+    row = runtime().catalog.jobs.get(job["id"])
+    return {
+        "seconds": (row.finished_at or 0) - asked if row else None,
+        "ok": job["state"] == "succeeded",
+        "message": job["message"],
+        "counters": job["counters"],
+        "served": served(),
+    }
+
+
+def served() -> dict[str, str] | None:
+    """Where searches read; nowhere before the first job succeeded."""
+    live = runtime().catalog.indexes.live(index_id_of(TENANT, NAME))
+    return None if live is None else {"collection": live.collection, "partition": live.partition.key}
+
+
+def prepare(setup: wire.Setup) -> None:
+    """The configuration file and the environment, as a user would write them."""
+    state = Path(setup.state)
+    state.mkdir(parents=True, exist_ok=True)
+    configuration = state / "celeriac.yaml"
+    configuration.write_text(yaml.safe_dump(declaration(setup)), encoding="utf-8")
+    os.environ |= {
+        "CELERIAC_HOME": str(state / "home"),
+        "CELERIAC_CONFIG": str(configuration),
+        "CELERIAC_QDRANT_URL": f"{setup.qdrant_url}?grpc_port={setup.grpc_port}",
+        "CELERIAC_PORT": str(free_port()),
+        "CELERIAC_API_KEY": KEY,
+        "CELERIAC_DEVICE": "cpu",
+    }
+
+
+def declaration(setup: wire.Setup) -> Mapping[str, Any]:
+    entity_type = {
+        "source": {"kind": "rest" if "url" in setup.source else "files", "id": "id"}
+        | dict(setup.source),
+        "text_fields": ["title", "abstract"],
+        "index": {
+            "model": setup.model_name,
+            "text_splitting": "TOKEN",
+            "chunk_size": wire.CHUNK_SIZE,
+            "chunk_overlap": wire.CHUNK_OVERLAP,
+        },
+    }
+    model = {"location": setup.model, "dimension": setup.dimension, "max_length": 256}
+    models = {} if setup.model_name in BUILTIN else {setup.model_name: model}
+    return {"models": models, "tenants": {TENANT: {"entity_types": {NAME: entity_type}}}}
+
+
+def count_into(gauge: wire.Gauge) -> None:
+    """Count what goes through the network and onto the server; each hook counts after the call."""
+    forward, write = TorchEmbedder._forward, ServerWriter.write
+
+    def counted_forward(self: TorchEmbedder, batch: Any) -> Any:
+        vectors = forward(self, batch)
+        gauge.add("embedded", len(batch))
+        return vectors
+
+    def counted_write(self: ServerWriter, partition: Any, points: Any) -> None:
+        write(self, partition, points)
+        gauge.add("written", len(points))
+
+    TorchEmbedder._forward = counted_forward  # type: ignore[method-assign]
+    ServerWriter.write = counted_write  # type: ignore[method-assign]
+
+
+@contextmanager
+def api() -> Iterator[Remote]:
+    """A client, once the API answers."""
+    url = f"http://127.0.0.1:{os.environ['CELERIAC_PORT']}"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                break
+        except httpx.TransportError:
+            time.sleep(POLL)
+    with Remote(url, KEY) as remote:
+        yield remote
+
+
+def load_model(setup: wire.Setup) -> None:
+    """A service has its model loaded; it has embedded one text."""
+    runtime().embedder(setup.model_name).embed(["ready"])
+
+
+def about() -> wire.Json:
+    import torch
+
+    return {"versions": {"celeriac": celeriac.__version__}, "threads": torch.get_num_threads()}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    sys.exit(main())
