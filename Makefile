@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(shell find src -name '*.py')
 
-.PHONY: install demo test up lint bench
+.PHONY: install demo test up lint bench bench-against
 
 install: .venv/installed
 
@@ -37,3 +37,13 @@ lint: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+# The others live in an environment of their own. All documents: make bench-against ARGS=--full
+.venv-bench/installed: benchmarks/against/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --requirement $<
+	@touch $@
+
+bench-against: install .venv-bench/installed
+	PYTHONPATH=src:tests $(BIN)/python -m benchmarks.against \
+		--python .venv-bench/bin/python $(ARGS)

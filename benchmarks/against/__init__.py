@@ -1,1 +1,1 @@
-"""celeriac beside LangChain's `index()` and LlamaIndex's IngestionPipeline; see docs/comparison.md."""
+"""celeriac beside LangChain and LlamaIndex: docs/comparison.md says what is compared and how."""

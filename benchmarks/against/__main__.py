@@ -1,4 +1,4 @@
-"""make bench-against: celeriac, LangChain and LlamaIndex on one collection, held against the source.
+"""make bench-against: celeriac, LangChain, LlamaIndex on one collection, held against the source.
 
     PYTHONPATH=src:tests python -m benchmarks.against --python .venv-bench/bin/python [--full]
 
@@ -35,13 +35,19 @@ from celeriac.embedding.cpus import available_cpus
 VOCABULARY = "https://openaipublic.blob.core.windows.net/encodings/cl100k_base.tiktoken"
 QUICK_DOCUMENTS, ROUNDS = 200, 3
 INCREMENTAL = (
-    *("vanished", "shrunk", "emptied", "killed-updating"),
-    *("listing-half", "listing-slides", "two-later"),
+    *("vanished", "shrunk", "emptied", "killed-then-changed", "killed-later-writing"),
+    *("listing-half", "listing-omits", "listing-slides", "two-later"),
 )
 """Where LangChain's mode of cleaning up makes a difference."""
-DURABLE = ("killed-embedding", "killed-writing", "killed-updating", "two-first", "two-later")
+DURABLE = (
+    *("killed-first-embedding", "killed-first-writing", "killed-then-changed"),
+    *("killed-later-embedding", "killed-later-writing", "two-first", "two-later"),
+)
 """Where it makes a difference that LlamaIndex's docstore outlives its process."""
-SLOW = ("killed-embedding", "listing-fails", "model-other-size")
+SLOW = (
+    *("killed-first-embedding", "killed-first-writing", "killed-later-writing"),
+    *("listing-fails", "model-other-size"),
+)
 """Left out by the quick mode."""
 
 Keep = Callable[[Row], None]
@@ -89,9 +95,7 @@ def stage(
         (folder / name).mkdir()
     qdrant = stack.enter_context(servers.qdrant(folder / "qdrant", own=True))
     redis = stack.enter_context(servers.redis(folder / "redis"))
-    bench = Bench(
-        folder, qdrant.url, qdrant.grpc_port, environment(folder), models.packaged()
-    )
+    bench = Bench(folder, qdrant.url, qdrant.grpc_port, environment(folder), models.packaged())
     variants = list(cast(bench, arguments, redis.url, stack))
     number = arguments.documents
     if number is None:
@@ -130,7 +134,8 @@ def timed(
         first = name == "full"
         if name not in chosen and not first:
             continue
-        rounds = 1 if first and (not arguments.full or name not in chosen) else arguments.rounds
+        asked_for = arguments.full or name in (arguments.scenario or ())
+        rounds = arguments.rounds if asked_for or not first else 1
         taking_part = [one for one in variants if plays(one, name)]
         for number in range(rounds):
             turn = number % len(taking_part)

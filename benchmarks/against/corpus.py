@@ -1,5 +1,7 @@
-"""The collection, and what happens to it between two runs. Everything is a function of the documents
-and a fixed seed: each system meets the same changes."""
+"""The collection, and what happens to it between two runs.
+
+Everything is a function of the documents and a fixed seed: each system meets the same changes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources that do not list what they hold: numbered pages over HTTP that fail, end early or slide."""
+"""Sources that do not list what they hold: pages over HTTP that fail, end early or slide."""
 
 from __future__ import annotations
 

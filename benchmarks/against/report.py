@@ -24,7 +24,7 @@ def line(row: Row) -> str:
     measured = f"{run.seconds:7.2f} s {run.cpu:7.1f} CPU s {run.embedded:5} embedded"
     told = run.message or ("" if row.result.told_success else "failed")
     return (
-        f"{row.scenario:17} {row.variant:22} {measured} {run.peak >> 20:5} MB  "
+        f"{row.scenario:22} {row.variant:22} {measured} {run.peak >> 20:5} MB  "
         f"{found(row.result)}  {told}  {dict(row.result.extra)}"
     )
 

@@ -17,8 +17,8 @@ from benchmarks.against.process import Driver, Run
 from benchmarks.against.subjects import Model, Subject
 
 Options = Mapping[str, object]
-FIRST_WRITE = {"written": 1}
-"""Pause once the first points have arrived in Qdrant."""
+FIRST_BATCH = 5
+"""Chunks; more than the one that LangChain's store embeds to check its configuration."""
 
 
 @dataclass(frozen=True)
@@ -70,49 +70,53 @@ def full(variant: Variant, world: World) -> Result:
 
 
 def unchanged(variant: Variant, world: World) -> Result:
-    return _next_run(variant, world.documents, world, fresh=True)
+    return _next_run(variant, world.documents, fresh=True)
 
 
 def changed(variant: Variant, world: World) -> Result:
-    return _next_run(variant, corpus.changed(world.documents, 0.01), world)
+    return _next_run(variant, corpus.changed(world.documents, 0.01))
 
 
 def vanished(variant: Variant, world: World) -> Result:
-    return _next_run(variant, corpus.without(world.documents, 0.1), world)
+    return _next_run(variant, corpus.without(world.documents, 0.1))
 
 
 def shrunk(variant: Variant, world: World) -> Result:
-    return _next_run(variant, corpus.shrunk(world.documents, 0.1), world)
+    return _next_run(variant, corpus.shrunk(world.documents, 0.1))
 
 
 # Not timed
 
 
 def emptied(variant: Variant, world: World) -> Result:
-    return _next_run(variant, corpus.emptied(world.documents, 5), world)
+    return _next_run(variant, corpus.emptied(world.documents, 5))
 
 
-def killed_embedding(variant: Variant, world: World) -> Result:
+def killed_first_embedding(variant: Variant, world: World) -> Result:
     """kill -9 in a first run once half of the chunks went through the model, and run again."""
-    return _killed_first(variant, world, {"embedded": _chunks(variant, world) // 2})
+    return _killed_first(variant, world.documents, {"embedded": _chunks(variant, world) // 2})
 
 
-def killed_writing(variant: Variant, world: World) -> Result:
+def killed_first_writing(variant: Variant, world: World) -> Result:
     """kill -9 in a first run once a third of the points is in Qdrant, and run again."""
-    return _killed_first(variant, world, {"written": _chunks(variant, world) // 3})
+    return _killed_first(variant, world.documents, {"written": _chunks(variant, world) // 3})
 
 
-def killed_updating(variant: Variant, world: World) -> Result:
-    """kill -9 in a later run at its first write, and run again; what is served in between, too."""
-    subject, documents = variant.subject, corpus.moved_on(world.documents)
-    subject.restore()
-    subject.write(documents)
-    embedded = subject.interrupt(FIRST_WRITE, **variant.options)
-    meanwhile = _served_meanwhile(subject, world.documents, documents)
-    run = subject.index(**variant.options)
-    return _result(
-        variant, run, documents, embedded_before=embedded, meanwhile=meanwhile
-    )
+def killed_then_changed(variant: Variant, world: World) -> Result:
+    """The same, but the source has moved on by the time it is run again."""
+    documents = corpus.moved_on(world.documents)
+    pause = {"written": _chunks(variant, world) // 3}
+    return _killed_first(variant, world.documents, pause, then=documents)
+
+
+def killed_later_embedding(variant: Variant, world: World) -> Result:
+    """kill -9 in a later run at the first batch through the model, and run again."""
+    return _killed_later(variant, world, {"embedded": FIRST_BATCH})
+
+
+def killed_later_writing(variant: Variant, world: World) -> Result:
+    """kill -9 in a later run at its first write, and run again."""
+    return _killed_later(variant, world, {"written": 1})
 
 
 def fails_in_the_middle(variant: Variant, world: World) -> Result:
@@ -146,7 +150,7 @@ def two_later_runs(variant: Variant, world: World) -> Result:
     """A slow run is in its first batch when the source moves on and a second run begins."""
     variant.subject.restore()
     older, newer = corpus.changed(world.documents, 0.5), corpus.moved_on(world.documents)
-    return _overlapping(variant, older, newer, 1)
+    return _overlapping(variant, older, newer, FIRST_BATCH)
 
 
 def another_model(variant: Variant, world: World) -> Result:
@@ -179,8 +183,7 @@ def _chunks(variant: Variant, world: World) -> int:
     return sum(map(len, variant.subject.expected(world.documents).values()))
 
 
-def _next_run(variant: Variant, documents: Documents, world: World, *, fresh: bool = False
-) -> Result:
+def _next_run(variant: Variant, documents: Documents, *, fresh: bool = False) -> Result:
     """A run after everything was indexed and the source became these documents."""
     subject = variant.subject
     subject.restore()
@@ -191,14 +194,30 @@ def _next_run(variant: Variant, documents: Documents, world: World, *, fresh: bo
     return _result(variant, run, documents, startup=startup)
 
 
-def _killed_first(variant: Variant, world: World, pause: Mapping[str, int]
+def _killed_first(
+    variant: Variant,
+    documents: Documents,
+    pause: Mapping[str, int],
+    then: Documents | None = None,
 ) -> Result:
     subject = variant.subject
     subject.reset()
-    subject.write(world.documents)
+    subject.write(documents)
     embedded = subject.interrupt(pause, **variant.options)
+    subject.write(then or documents)
     run = subject.index(**variant.options)
-    return _result(variant, run, world.documents, embedded_before=embedded)
+    return _result(variant, run, then or documents, embedded_before=embedded)
+
+
+def _killed_later(variant: Variant, world: World, pause: Mapping[str, int]) -> Result:
+    """What is served between the kill and the next run is counted, too."""
+    subject, documents = variant.subject, corpus.moved_on(world.documents)
+    subject.restore()
+    subject.write(documents)
+    embedded = subject.interrupt(pause, **variant.options)
+    gone = _gone_meanwhile(subject, world.documents, documents)
+    run = subject.index(**variant.options)
+    return _result(variant, run, documents, embedded_before=embedded, gone_meanwhile=gone)
 
 
 def _listed(variant: Variant, listing: Listing, documents: Documents) -> Result:
@@ -210,8 +229,7 @@ def _listed(variant: Variant, listing: Listing, documents: Documents) -> Result:
     return _result(variant, run, documents)
 
 
-def _overlapping(variant: Variant, older: Documents, newer: Documents, embedded: int
-) -> Result:
+def _overlapping(variant: Variant, older: Documents, newer: Documents, embedded: int) -> Result:
     subject = variant.subject
     subject.write(older)
     with subject.opened(fresh=True, **variant.options) as driver:
@@ -243,8 +261,7 @@ def _beside(variant: Variant, driver: Driver) -> Callable[[], Run]:
     return lambda: driver.finish(number)
 
 
-def _with_model(variant: Variant, world: World, model: Model, **options: object
-) -> Result:
+def _with_model(variant: Variant, world: World, model: Model, **options: object) -> Result:
     subject = variant.subject
     subject.restore()
     subject.write(world.documents)
@@ -256,16 +273,14 @@ def _with_model(variant: Variant, world: World, model: Model, **options: object
         driver.go_on()
         run = subject.note(driver.finish(number))
     old = oracle.of_old_model(subject.held(), before)
-    return _result(
-        variant, run, world.documents, old=old, old_meanwhile=meanwhile, of=len(before)
-    )
+    return _result(variant, run, world.documents, old=old, old_meanwhile=meanwhile, of=len(before))
 
 
-def _served_meanwhile(subject: Subject, before: Documents, now: Documents) -> dict[str, int]:
+def _gone_meanwhile(subject: Subject, before: Documents, now: Documents) -> int:
     """Entities that are in the source before and now and of which nothing at all is served."""
     held = {one.entity_id for one in subject.held()}
     stay = {one["id"] for one in before} & {one["id"] for one in now}
-    return {"gone": len(stay - held)}
+    return len(stay - held)
 
 
 def _result(
@@ -288,9 +303,11 @@ TIMED: Mapping[str, Scenario] = {
 }
 FAULTS: Mapping[str, Scenario] = {
     "emptied": emptied,
-    "killed-embedding": killed_embedding,
-    "killed-writing": killed_writing,
-    "killed-updating": killed_updating,
+    "killed-first-embedding": killed_first_embedding,
+    "killed-first-writing": killed_first_writing,
+    "killed-then-changed": killed_then_changed,
+    "killed-later-embedding": killed_later_embedding,
+    "killed-later-writing": killed_later_writing,
     "listing-fails": fails_in_the_middle,
     "listing-half": ends_early,
     "listing-omits": omits,

@@ -272,11 +272,14 @@ class Subject:
         snapshot = self._client.create_snapshot(collection, wait=True)
         assert snapshot is not None
         kept = self._folder / f"{collection}.snapshot"
-        with httpx.stream(
-            "GET",
-            f"{self.bench.qdrant_url}/collections/{collection}/snapshots/{snapshot.name}",
-            timeout=120,
-        ) as answer, kept.open("wb") as file:
+        with (
+            httpx.stream(
+                "GET",
+                f"{self.bench.qdrant_url}/collections/{collection}/snapshots/{snapshot.name}",
+                timeout=120,
+            ) as answer,
+            kept.open("wb") as file,
+        ):
             for part in answer.iter_bytes():
                 file.write(part)
         return kept.resolve().as_uri()
@@ -288,7 +291,7 @@ class Subject:
         if not self.system.redis:
             return {}
         redis = Redis.from_url(self.system.redis)
-        return {key: redis.dump(key) for key in redis.keys()}  # type: ignore[misc,union-attr]
+        return {key: redis.dump(key) for key in redis.scan_iter()}
 
 
 def systems(python: Path, redis_url: str) -> list[System]:

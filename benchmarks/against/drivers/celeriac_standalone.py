@@ -1,5 +1,5 @@
-"""celeriac as `make up` runs it, on a Qdrant server: API, worker and beat in this process, a private
-Redis beside it, SQLite. A run is a POST to the API and ends when the job does.
+"""celeriac as `make up` runs it, on a Qdrant server: API, worker and beat in this process, SQLite,
+a private Redis beside it. A run is a POST to the API and ends when the job does.
 
 Everything but the chunk size is a default.
 """
@@ -89,7 +89,9 @@ def index(order: wire.Json, line: wire.Wire, remote: Remote) -> wire.Json:
 def served() -> dict[str, str] | None:
     """Where searches read; nowhere before the first job succeeded."""
     live = runtime().catalog.indexes.live(index_id_of(TENANT, NAME))
-    return None if live is None else {"collection": live.collection, "partition": live.partition.key}
+    if live is None:
+        return None
+    return {"collection": live.collection, "partition": live.partition.key}
 
 
 def prepare(setup: wire.Setup) -> None:

@@ -95,9 +95,7 @@ class System:
 def model(folder: str) -> HuggingFaceEmbeddings:
     """Loaded once a process, as by a script that runs once; it has embedded one text."""
     if folder not in _models:
-        _models[folder] = HuggingFaceEmbeddings(
-            model_name=folder, model_kwargs={"device": "cpu"}
-        )
+        _models[folder] = HuggingFaceEmbeddings(model_name=folder, model_kwargs={"device": "cpu"})
         _models[folder].embed_query("ready")
     return _models[folder]
 

@@ -1,0 +1,276 @@
+"""The whole pipeline without a model: fetch, chunk, compare, write, verify, with the stub embedder.
+
+    PYTHONPATH=src:tests python benchmarks/pipeline.py [--copies N]
+
+The CACM collection, so many times over, goes from a JSONL file into a new collection of a Qdrant
+server, through jobs as a worker runs them: the page's threads share one runtime, the catalog is
+SQLite, Redis has the progress. A second job then finds everything unchanged. Each figure is the
+median of its rounds, each round a process of its own.
+
+Stages are what one thread needs, for then they add up: milliseconds of the clock for 1,000 chunks,
+and for 1,000 entities of the second job. A stage's time is its own, without that of those it calls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import inspect
+import json
+import queue
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import servers
+import yaml
+
+from celeriac.catalog.indexes import Indexes
+from celeriac.catalog.jobs import Job, Jobs, JobState
+from celeriac.catalog.listings import Listings
+from celeriac.catalog.pages import Pages
+from celeriac.chunking import Chunker
+from celeriac.embedding.stub import StubEmbedder
+from celeriac.finish import Finisher
+from celeriac.jobs import JobRunner, request_job
+from celeriac.paging import PageRunner
+from celeriac.progress import Progress
+from celeriac.rendering import Renderer
+from celeriac.runtime import Runtime
+from celeriac.settings import Settings
+from celeriac.sources.files import FilesSource
+from celeriac.store.qdrant import QdrantStore
+
+DATA = Path(__file__).parents[1] / "tests" / "data" / "cacm" / "documents.jsonl"
+TENANT, NAME = "acme", "article"
+DIMENSIONS = (384, 1024)
+THREADS = (1, 4)
+"""One, for the stages, and as many as a worker has."""
+STAGES: dict[str, list[tuple[type, str]]] = {
+    "fetch": [(FilesSource, "page")],
+    "render": [(Renderer, "render"), (Renderer, "fingerprint")],
+    "compare": [(QdrantStore, "markers"), (QdrantStore, "chunks")],
+    "chunk": [(Chunker, "split_many")],
+    "embed (stub)": [(StubEmbedder, "embed")],
+    "write": [(QdrantStore, "upsert"), (QdrantStore, "void"), (QdrantStore, "delete_chunks")],
+    "catalog": [
+        (table, name)
+        for table in (Indexes, Jobs, Listings, Pages)
+        for name, member in vars(table).items()
+        if inspect.isfunction(member) and not name.startswith("_")
+    ],
+    "progress": [(Progress, "_publish")],
+    "verify": [(Finisher, "run")],
+}
+
+Rounds = dict[tuple[int, int], list[dict[str, Any]]]
+"""What was measured, by dimension and threads."""
+
+
+class Stopwatch:
+    """Seconds by stage, each without the stages it calls."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._stack = threading.local()
+
+    def watch(self) -> None:
+        for stage, methods in STAGES.items():
+            for owner, name in methods:
+                setattr(owner, name, self._timed(stage, getattr(owner, name)))
+
+    def _timed(self, stage: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def timed(*arguments: Any, **options: Any) -> Any:
+            inner: list[float] = self._stack.__dict__.setdefault("inner", [])
+            inner.append(0.0)
+            started = time.perf_counter()
+            try:
+                return method(*arguments, **options)
+            finally:
+                seconds = time.perf_counter() - started
+                self.seconds[stage] += seconds - inner.pop()
+                if inner:
+                    inner[-1] += seconds
+
+        return timed
+
+
+class Messages(queue.SimpleQueue[tuple[str, str, int] | None]):
+    """A dispatcher whose messages threads of this process take."""
+
+    def start_job(self, job_id: str) -> None:
+        self.put(("start", job_id, 0))
+
+    def index_page(self, job_id: str, number: int, **_: float) -> None:
+        self.put(("page", job_id, number))
+
+    def finish_job(self, job_id: str, **_: float) -> None:
+        self.put(("finish", job_id, 0))
+
+
+def reindex(runtime: Runtime, threads: int) -> tuple[Job, float]:
+    """One job, run by so many threads; the job at its end, and seconds."""
+    messages = Messages()
+    started = time.perf_counter()
+    job = request_job(runtime, messages, TENANT, NAME).job
+    workers = [threading.Thread(target=work, args=(runtime, messages)) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    seconds = time.perf_counter() - started
+    ended = runtime.catalog.jobs.get(job.id)
+    assert ended is not None
+    assert ended.state == JobState.SUCCEEDED, ended.message
+    return ended, seconds
+
+
+def work(runtime: Runtime, messages: Messages) -> None:
+    """Do as the messages say, until the job has ended."""
+    jobs = JobRunner(runtime, messages)
+    while (message := messages.get()) is not None:
+        kind, job_id, number = message
+        match kind:
+            case "start":
+                jobs.start(job_id)
+            case "page":
+                PageRunner(runtime, messages, jobs).run(job_id, number)
+            case "finish":
+                Finisher(runtime, messages, jobs).run(job_id)
+                messages.put(None)
+    messages.put(None)
+
+
+def child(threads: int) -> None:
+    """Both jobs, measured in this process; prints JSON."""
+    watch = Stopwatch()
+    watch.watch()
+    runtime = Runtime(Settings.load())
+    first, seconds = reindex(runtime, threads)
+    stages, watch.seconds = watch.seconds, Counter()
+    second, again = reindex(runtime, threads)
+    assert second.counters.unchanged == first.counters.listed - first.counters.failed
+    runtime.close()
+    measured = {
+        "entities": first.counters.listed,
+        "chunks": first.counters.chunks,
+        "chunks_per_second": first.counters.chunks / seconds,
+        "unchanged_per_second": second.counters.unchanged / again,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "stages": with_rest(stages, seconds, first.counters.chunks),
+        "stages_unchanged": with_rest(watch.seconds, again, second.counters.listed),
+    }
+    print(json.dumps(measured))
+
+
+def with_rest(stages: Counter[str], seconds: float, number: int) -> dict[str, float]:
+    """Milliseconds for 1,000, and what is in no stage."""
+    rest = {"everything else": seconds - stages.total()}
+    return {name: one / number * 1e6 for name, one in {**stages, **rest}.items()}
+
+
+def measure(qdrant: str, redis: str, source: Path, dimension: int, threads: int) -> dict[str, Any]:
+    """One round in a process, a catalog and a collection of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        configuration = Path(folder) / "celeriac.yaml"
+        configuration.write_text(yaml.safe_dump(declaration(source, dimension)), encoding="utf-8")
+        environment = {
+            "PYTHONPATH": ":".join(sys.path),
+            "CELERIAC_CONFIG": str(configuration),
+            "CELERIAC_DATABASE_URL": f"sqlite:///{folder}/catalog.sqlite",
+            "CELERIAC_REDIS_URL": redis,
+            "CELERIAC_QDRANT_URL": qdrant,
+        }
+        command = [sys.executable, __file__, "--child", str(threads)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(done.stderr)
+        measured: dict[str, Any] = json.loads(done.stdout)
+        return measured
+
+
+def declaration(source: Path, dimension: int) -> dict[str, Any]:
+    # Named anew each time: a collection belongs to a model's name, and it must not exist yet.
+    model = f"stub-{dimension}-{uuid.uuid4().hex[:8]}"
+    article = {
+        "source": {"kind": "files", "path": str(source), "id": "id"},
+        "text_fields": ["title", "abstract"],
+        "index": {"model": model, "chunk_size": 128, "chunk_overlap": 16},
+    }
+    described = {"engine": "stub", "dimension": dimension, "max_length": 512}
+    return {
+        "models": {model: described},
+        "tenants": {TENANT: {"entity_types": {NAME: article}}},
+    }
+
+
+def copied(folder: Path, copies: int) -> Path:
+    """The collection so many times over, under new ids."""
+    path = folder / "documents.jsonl"
+    records = [json.loads(line) for line in DATA.read_text("utf-8").splitlines()]
+    with path.open("w", encoding="utf-8") as lines:
+        for number in range(copies):
+            for record in records:
+                lines.write(json.dumps({**record, "id": f"{record['id']}-{number}"}) + "\n")
+    return path
+
+
+def report(rounds: Rounds) -> None:
+    print(f"{'dimension':>9} {'threads':>8} {'chunks/s':>10} {'unchanged/s':>12} {'peak MB':>8}")
+    for (dimension, threads), measured in rounds.items():
+        chunks, unchanged, peak = (
+            statistics.median(one[name] for one in measured)
+            for name in ("chunks_per_second", "unchanged_per_second", "peak_mb")
+        )
+        print(f"{dimension:>9} {threads:>8} {chunks:>10,.0f} {unchanged:>12,.0f} {peak:>8.0f}")
+    report_stages({dimension: one for (dimension, threads), one in rounds.items() if threads == 1})
+
+
+def report_stages(alone: dict[int, list[dict[str, Any]]]) -> None:
+    heads = "".join(f"{f'{dimension}: chunks':>16}{'unchanged':>12}" for dimension in alone)
+    print(f"\n{'ms, one thread':16}{heads}")
+    for stage in (*STAGES, "everything else"):
+        cells = ""
+        for measured in alone.values():
+            for kind, width in (("stages", 16), ("stages_unchanged", 12)):
+                figure = statistics.median(one[kind].get(stage, 0) for one in measured)
+                cells += f"{figure:>{width}.1f}"
+        print(f"{stage:16}{cells}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--copies", type=int, default=1, help="of the 3,204 documents")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--child", type=int, metavar="THREADS", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments.child)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with servers.qdrant(folder) as qdrant, servers.redis(folder) as redis:
+            source = copied(folder, arguments.copies)
+            turns = [(dimension, threads) for dimension in DIMENSIONS for threads in THREADS]
+            rounds: Rounds = {turn: [] for turn in turns}
+            for _ in range(arguments.rounds):
+                for dimension, threads in turns:
+                    one = measure(qdrant.url, redis.url, source, dimension, threads)
+                    rounds[dimension, threads].append(one)
+        some = next(iter(rounds.values()))[0]
+        print(f"{some['entities']:,} entities, {some['chunks']:,} chunks of 128 tokens\n")
+        report(rounds)
+
+
+if __name__ == "__main__":
+    main()
