@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -55,6 +56,7 @@ Keep = Callable[[Row], None]
 
 def main() -> int:
     arguments = parsed()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends servers and drivers on the way
     rows: list[Row] = []
     lock = threading.Lock()
 

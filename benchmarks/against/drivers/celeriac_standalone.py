@@ -25,6 +25,7 @@ import yaml
 import celeriac
 from api import standalone
 from celeriac.catalog.indexes import index_id_of
+from celeriac.chunking import Chunker
 from celeriac.embedding.registry import BUILTIN
 from celeriac.embedding.torch_engine import TorchEmbedder
 from celeriac.remote import Remote
@@ -49,7 +50,7 @@ def main() -> int:
 
     def speak() -> None:
         with api() as remote:
-            load_model(setup)
+            warm_up(setup)
             line.say("opened", **about())
             for order in orders:  # a service takes the next request while it works
                 threading.Thread(target=run, args=(order, line, remote), daemon=True).start()
@@ -159,8 +160,10 @@ def api() -> Iterator[Remote]:
         yield remote
 
 
-def load_model(setup: wire.Setup) -> None:
-    """A service has its model loaded; it has embedded one text."""
+def warm_up(setup: wire.Setup) -> None:
+    """What a process loads once: the model, which has embedded one text, and the tokenizers."""
+    splitting = runtime().entity_type(TENANT, NAME).spec.splitting
+    Chunker(splitting, runtime().counter(setup.model_name)).split("ready " * 200)
     runtime().embedder(setup.model_name).embed(["ready"])
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import counting
+import tiktoken
 import wire
 from langchain_classic.indexes import SQLRecordManager
 from langchain_core.document_loaders import BaseLoader
@@ -93,10 +94,11 @@ class System:
 
 
 def model(folder: str) -> HuggingFaceEmbeddings:
-    """Loaded once a process, as by a script that runs once; it has embedded one text."""
+    """Loaded once a process, as is the tokenizer; it has embedded one text."""
     if folder not in _models:
         _models[folder] = HuggingFaceEmbeddings(model_name=folder, model_kwargs={"device": "cpu"})
         _models[folder].embed_query("ready")
+        tiktoken.get_encoding(wire.ENCODING)
     return _models[folder]
 
 

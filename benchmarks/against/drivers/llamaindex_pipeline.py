@@ -94,7 +94,7 @@ class System:
 
 
 def model(folder: str) -> HuggingFaceEmbedding:
-    """Loaded once a process, as by a script that runs once; it has embedded one text."""
+    """Loaded once a process, as is the tokenizer; it has embedded one text."""
     if folder not in _models:
         _models[folder] = HuggingFaceEmbedding(model_name=folder, device="cpu")
         _models[folder].get_text_embedding("ready")
