@@ -7,8 +7,10 @@ server, through jobs as a worker runs them: the page's threads share one runtime
 SQLite, Redis has the progress. A second job then finds everything unchanged. Each figure is the
 median of its rounds, each round a process of its own.
 
-Stages are what one thread needs, for then they add up: milliseconds of the clock for 1,000 chunks,
-and for 1,000 entities of the second job. A stage's time is its own, without that of those it calls.
+Stages are what one thread needs, for then they add up: milliseconds by the clock and of the
+processor, for 1,000 chunks of a dimension and for 1,000 entities of the second job. The clock's has
+the waiting for servers, which several threads share. A stage's time is its own, without that of
+those it calls.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,16 +74,35 @@ STAGES: dict[str, list[tuple[type, str]]] = {
     "verify": [(Finisher, "run")],
 }
 
+REST = "everything else"
+
 Rounds = dict[tuple[int, int], list[dict[str, Any]]]
 """What was measured, by dimension and threads."""
 
 
+@dataclass
+class Spent:
+    """Seconds."""
+
+    clock: float = 0.0
+    cpu: float = 0.0
+
+    def add(self, other: Spent, sign: int = 1) -> None:
+        self.clock += sign * other.clock
+        self.cpu += sign * other.cpu
+
+    @classmethod
+    def now(cls) -> Spent:
+        """By the clock, and of this thread's processor time."""
+        return cls(time.perf_counter(), time.thread_time())
+
+
 class Stopwatch:
-    """Seconds by stage, each without the stages it calls."""
+    """What each stage spends, without the stages it calls."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
-        self._stack = threading.local()
+        self.spent = {stage: Spent() for stage in STAGES}
+        self._threads = threading.local()
 
     def watch(self) -> None:
         for stage, methods in STAGES.items():
@@ -91,16 +112,19 @@ class Stopwatch:
     def _timed(self, stage: str, method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
         def timed(*arguments: Any, **options: Any) -> Any:
-            inner: list[float] = self._stack.__dict__.setdefault("inner", [])
-            inner.append(0.0)
-            started = time.perf_counter()
+            waiting: list[Spent] = self._threads.__dict__.setdefault("waiting", [])
+            started, inner = Spent.now(), Spent()
+            waiting.append(inner)
             try:
                 return method(*arguments, **options)
             finally:
-                seconds = time.perf_counter() - started
-                self.seconds[stage] += seconds - inner.pop()
-                if inner:
-                    inner[-1] += seconds
+                waiting.pop()
+                spent = Spent.now()
+                spent.add(started, -1)
+                if waiting:
+                    waiting[-1].add(spent)
+                spent.add(inner, -1)
+                self.spent[stage].add(spent)
 
         return timed
 
@@ -118,21 +142,21 @@ class Messages(queue.SimpleQueue[tuple[str, str, int] | None]):
         self.put(("finish", job_id, 0))
 
 
-def reindex(runtime: Runtime, threads: int) -> tuple[Job, float]:
-    """One job, run by so many threads; the job at its end, and seconds."""
+def reindex(runtime: Runtime, threads: int) -> tuple[Job, Spent]:
+    """One job, run by so many threads; the job at its end, and what it took."""
     messages = Messages()
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     job = request_job(runtime, messages, TENANT, NAME).job
     workers = [threading.Thread(target=work, args=(runtime, messages)) for _ in range(threads)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    seconds = time.perf_counter() - started
+    spent = Spent(time.perf_counter() - started, time.process_time() - cpu)
     ended = runtime.catalog.jobs.get(job.id)
     assert ended is not None
     assert ended.state == JobState.SUCCEEDED, ended.message
-    return ended, seconds
+    return ended, spent
 
 
 def work(runtime: Runtime, messages: Messages) -> None:
@@ -156,27 +180,32 @@ def child(threads: int) -> None:
     watch = Stopwatch()
     watch.watch()
     runtime = Runtime(Settings.load())
-    first, seconds = reindex(runtime, threads)
-    stages, watch.seconds = watch.seconds, Counter()
+    first, whole = reindex(runtime, threads)
+    stages, watch.spent = watch.spent, {stage: Spent() for stage in STAGES}
     second, again = reindex(runtime, threads)
     assert second.counters.unchanged == first.counters.listed - first.counters.failed
     runtime.close()
     measured = {
         "entities": first.counters.listed,
         "chunks": first.counters.chunks,
-        "chunks_per_second": first.counters.chunks / seconds,
-        "unchanged_per_second": second.counters.unchanged / again,
+        "chunks_per_second": first.counters.chunks / whole.clock,
+        "unchanged_per_second": second.counters.unchanged / again.clock,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "stages": with_rest(stages, seconds, first.counters.chunks),
-        "stages_unchanged": with_rest(watch.seconds, again, second.counters.listed),
+        "stages": per_thousand(stages, whole, first.counters.chunks),
+        "stages_unchanged": per_thousand(watch.spent, again, second.counters.listed),
     }
     print(json.dumps(measured))
 
 
-def with_rest(stages: Counter[str], seconds: float, number: int) -> dict[str, float]:
-    """Milliseconds for 1,000, and what is in no stage."""
-    rest = {"everything else": seconds - stages.total()}
-    return {name: one / number * 1e6 for name, one in {**stages, **rest}.items()}
+def per_thousand(stages: dict[str, Spent], whole: Spent, number: int) -> dict[str, list[float]]:
+    """Milliseconds for 1,000, by the clock and of the processor, and what is in no stage."""
+    rest = Spent(whole.clock, whole.cpu)
+    for spent in stages.values():
+        rest.add(spent, -1)
+    return {
+        name: [spent.clock / number * 1e6, spent.cpu / number * 1e6]
+        for name, spent in {**stages, REST: rest}.items()
+    }
 
 
 def measure(qdrant: str, redis: str, source: Path, dimension: int, threads: int) -> dict[str, Any]:
@@ -237,15 +266,18 @@ def report(rounds: Rounds) -> None:
 
 
 def report_stages(alone: dict[int, list[dict[str, Any]]]) -> None:
-    heads = "".join(f"{f'{dimension}: chunks':>16}{'unchanged':>12}" for dimension in alone)
-    print(f"\n{'ms, one thread':16}{heads}")
-    for stage in (*STAGES, "everything else"):
+    """By the clock / of the processor."""
+    columns = {f"chunks, {one}": (measured, "stages") for one, measured in alone.items()}
+    columns["unchanged entities"] = (alone[DIMENSIONS[0]], "stages_unchanged")
+    print(f"\n{'ms of one thread':18}" + "".join(f"{head:>20}" for head in columns))
+    for stage in (*STAGES, REST):
         cells = ""
-        for measured in alone.values():
-            for kind, width in (("stages", 16), ("stages_unchanged", 12)):
-                figure = statistics.median(one[kind].get(stage, 0) for one in measured)
-                cells += f"{figure:>{width}.1f}"
-        print(f"{stage:16}{cells}")
+        for measured, kind in columns.values():
+            clock, cpu = (
+                statistics.median(one[kind][stage][n] for one in measured) for n in (0, 1)
+            )
+            cells += f"{f'{clock:.1f} / {cpu:.1f}':>20}"
+        print(f"{stage:18}{cells}")
 
 
 def main() -> None:

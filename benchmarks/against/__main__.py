@@ -34,7 +34,7 @@ from benchmarks.against.subjects import ROOT, Bench, Subject, systems
 from celeriac.embedding.cpus import available_cpus
 
 VOCABULARY = "https://openaipublic.blob.core.windows.net/encodings/cl100k_base.tiktoken"
-QUICK_DOCUMENTS, ROUNDS = 200, 3
+QUICK_DOCUMENTS, QUICK_ROUNDS, FULL_ROUNDS = 150, 2, 3
 INCREMENTAL = (
     *("vanished", "shrunk", "emptied", "killed-then-changed", "killed-later-writing"),
     *("listing-half", "listing-omits", "listing-slides", "two-later"),
@@ -82,11 +82,14 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--python", type=Path, required=True, help="of the others' environment")
     parser.add_argument("--full", action="store_true", help="all documents, every scenario")
     parser.add_argument("--documents", type=int, help="so many documents; 0 for all")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each timed scenario")
+    parser.add_argument("--rounds", type=int, help="of each timed scenario")
     parser.add_argument("--scenario", action="append", help="only this one; may be repeated")
     parser.add_argument("--system", action="append", help="only this one; may be repeated")
     parser.add_argument("--output", type=Path, help="JSON lines to add each result to")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.rounds is None:
+        arguments.rounds = FULL_ROUNDS if arguments.full else QUICK_ROUNDS
+    return arguments
 
 
 def stage(
@@ -128,24 +131,27 @@ def cast(
 def timed(
     variants: Sequence[Variant], world: World, arguments: argparse.Namespace, keep: Keep
 ) -> None:
-    """All variants in turn, round after round; each subject's first index is kept for the rest."""
+    """All variants in turn, round after round. Everything else begins with what `full` leaves."""
     chosen = selected(TIMED, arguments)
-    subjects = list(dict.fromkeys(variant.subject for variant in variants))
-    for name, scenario in TIMED.items():
-        # Everything else begins with what this one leaves.
-        first = name == "full"
-        if name not in chosen and not first:
-            continue
-        asked_for = arguments.full or name in (arguments.scenario or ())
-        rounds = arguments.rounds if asked_for or not first else 1
-        taking_part = [one for one in variants if plays(one, name)]
-        for number in range(rounds):
-            turn = number % len(taking_part)
-            for variant in [*taking_part[turn:], *taking_part[:turn]]:
-                keep(Row(name, variant.label, number, scenario(variant, world)))
-        if first:
-            for subject in subjects:
+    for name in TIMED:
+        if name in chosen:
+            for number in range(arguments.rounds):
+                take_turns(name, variants, world, number, keep)
+        elif name == "full":
+            take_turns(name, variants, world, 0, keep)
+        if name == "full":
+            for subject in dict.fromkeys(variant.subject for variant in variants):
                 subject.save()
+
+
+def take_turns(
+    name: str, variants: Sequence[Variant], world: World, number: int, keep: Keep
+) -> None:
+    """One round, another system first each time."""
+    taking_part = [variant for variant in variants if plays(variant, name, number)]
+    turn = number % len(taking_part)
+    for variant in [*taking_part[turn:], *taking_part[:turn]]:
+        keep(Row(name, variant.label, number, TIMED[name](variant, world)))
 
 
 def faults(
@@ -175,10 +181,10 @@ def selected(
     return {name: one for name, one in scenarios.items() if name not in left_out}
 
 
-def plays(variant: Variant, scenario: str) -> bool:
-    """Whether it takes part; a subject of which one variant is measured needs its first index."""
+def plays(variant: Variant, scenario: str, number: int = 0) -> bool:
+    """Whether it takes part; one that is not timed needs its first index all the same."""
     if scenario == "full":
-        return variant.label == variant.subject.name
+        return variant.label == variant.subject.name and not (number and variant.only)
     if scenario == "model-forced":
         return variant.label == "langchain"
     return not variant.only or scenario in variant.only
