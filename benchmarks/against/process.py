@@ -63,13 +63,15 @@ class Driver:
         self._runs = 0
         self._cpu_before: dict[int, float] = {}
         self._unheard: list[Json] = []
-        self.opened: Json = {}
+        self.about: Json = {}
+        """Versions, and threads that the model computes with."""
         self.startup = 0.0
         """Seconds from the process's start until it was ready, with the model loaded."""
 
     def open(self, setup: Setup) -> None:
         self._order(op="open", setup=asdict(setup))
-        self.opened = self.await_event("opened")
+        opened = self.await_event("opened")
+        self.about = {name: opened[name] for name in ("versions", "threads")}
         self.startup = self.startup or time.perf_counter() - self._spawned
 
     def start(self, pause: Mapping[str, int] | None = None) -> int:

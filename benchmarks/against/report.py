@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from benchmarks.against.scenarios import FAULTS, TIMED, Result
+from celeriac.embedding.cpus import available_cpus
 
 OURS = "celeriac"
 
@@ -25,7 +28,7 @@ def line(row: Row) -> str:
     told = run.message or ("" if row.result.told_success else "failed")
     return (
         f"{row.scenario:22} {row.variant:22} {measured} {run.peak >> 20:5} MB  "
-        f"{found(row.result)}  {told}  {dict(row.result.extra)}"
+        f"{found(row.result)}  {told}  {'; '.join(aside(row.result))}"
     )
 
 
@@ -41,49 +44,90 @@ def found(result: Result) -> str:
 
 
 def tables(rows: Sequence[Row]) -> str:
-    return "\n\n".join([timings(rows), correctness(rows)])
+    return "\n\n".join([setting(rows), timings(rows), correctness(rows)])
+
+
+def setting(rows: Sequence[Row]) -> str:
+    """Versions, and what else a figure depends on."""
+    lines = [
+        f"{date.today()}, {available_cpus()} CPUs, load {os.getloadavg()[1]:.1f} at the end, "
+        f"OMP_WAIT_POLICY={os.environ.get('OMP_WAIT_POLICY', 'unset')}"
+    ]
+    for row in rows:
+        about = row.result.extra.get("about")
+        if isinstance(about, Mapping) and not row.round:
+            versions = " ".join(f"{name} {one}" for name, one in about["versions"].items())
+            lines.append(f"{row.variant}: {versions}, {about['threads']} threads")
+    return "\n".join(lines)
 
 
 def timings(rows: Sequence[Row]) -> str:
-    """Medians of the rounds, and how they compare with celeriac's."""
-    lines = [
-        "| scenario | system | seconds | of celeriac | CPU s | of celeriac | embedded | MB |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    """Medians of the rounds, and of each round's ratio to celeriac."""
+    heads = "scenario system seconds ratio CPU-s ratio embedded MB start".split()
+    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
     for scenario in TIMED:
+        ours = chosen(rows, scenario, OURS)
         for variant in labels(rows, scenario):
-            mine = [one for one in rows if (one.scenario, one.variant) == (scenario, variant)]
-            ours = [one for one in rows if (one.scenario, one.variant) == (scenario, OURS)]
+            mine = chosen(rows, scenario, variant)
             cells = [
                 f"{median(mine, _seconds):.2f}",
                 ratio(mine, ours, _seconds),
                 f"{median(mine, _cpu):.2f}",
                 ratio(mine, ours, _cpu),
-                f"{median(mine, lambda run: run.run.embedded):.0f}",
-                f"{median(mine, lambda run: run.run.peak / 2**20):.0f}",
+                f"{median(mine, lambda result: result.run.embedded):.0f}",
+                f"{median(mine, lambda result: result.run.peak / 2**20):.0f}",
+                f"{median(mine, _startup):.1f}" if scenario in ("full", "unchanged") else "",
             ]
             lines.append(f"| {scenario} | {variant} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def correctness(rows: Sequence[Row]) -> str:
-    """What each collection lacked or had too much of, and what the system said."""
+    """What each collection lacked or had too much of; bold where the system said all was well."""
     variants = list(dict.fromkeys(row.variant for row in rows))
     lines = [
         f"| scenario | {' | '.join(variants)} |",
         f"| --- {'| --- ' * len(variants)}|",
     ]
     for scenario in (*TIMED, *FAULTS):
-        cells = [cell(rows, scenario, variant) for variant in variants]
+        cells = [cell(chosen(rows, scenario, variant)) for variant in variants]
         if any(cells):
             lines.append(f"| {scenario} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def cell(rows: Sequence[Row], scenario: str, variant: str) -> str:
-    """Every round's, once each."""
-    mine = [row.result for row in rows if (row.scenario, row.variant) == (scenario, variant)]
-    return "; ".join(dict.fromkeys(_told(result) for result in mine))
+def cell(rows: Sequence[Row]) -> str:
+    """What came out of the rounds, each outcome once."""
+    return "; ".join(dict.fromkeys(outcome(row.result) for row in rows))
+
+
+def outcome(result: Result) -> str:
+    wrong = found(result)
+    if old := result.extra.get("old"):
+        wrong = f"{wrong}, {old} vectors of the old model".removeprefix("equal, ")
+    if not result.told_success:
+        wrong += ", says it failed"
+    elif wrong != "equal":
+        wrong = f"**{wrong}**"
+    return "; ".join([wrong, *aside(result)])
+
+
+def aside(result: Result) -> Iterator[str]:
+    """What happened on the way to that."""
+    extra = result.extra
+    if gone := extra.get("gone_meanwhile"):
+        yield f"{gone} gone until then"
+    old, of = extra.get("old_meanwhile"), extra.get("of")
+    if old is not None and old != of:
+        yield f"in the middle {old} of {of} were of the old model"
+    if uncovered := extra.get("uncovered"):
+        yield f"{uncovered} cut with text lost or altered"
+    if "embedded_before" in extra and "first_message" not in extra:
+        yield f"{extra['embedded_before']} + {result.run.embedded} embedded"
+
+
+def chosen(rows: Iterable[Row], scenario: str, variant: str) -> list[Row]:
+    return [row for row in rows if (row.scenario, row.variant) == (scenario, variant)]
 
 
 def labels(rows: Iterable[Row], scenario: str) -> list[str]:
@@ -101,17 +145,15 @@ def ratio(mine: Sequence[Row], ours: Sequence[Row], of: Callable[[Result], float
     return f"{statistics.median(each):.2f}" if each else ""
 
 
-def _told(result: Result) -> str:
-    old = result.extra.get("old")
-    of_old = [f"{old} vectors of the old model"] if old else []
-    return ", ".join(
-        [found(result), *of_old, *([] if result.told_success else ["**says it failed**"])]
-    )
-
-
 def _seconds(result: Result) -> float:
     return result.run.seconds
 
 
 def _cpu(result: Result) -> float:
     return result.run.cpu
+
+
+def _startup(result: Result) -> float:
+    startup = result.extra["startup"]
+    assert isinstance(startup, float)
+    return startup

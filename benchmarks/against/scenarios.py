@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.against import corpus, listings, oracle
 from benchmarks.against.corpus import Documents
+from benchmarks.against.drivers.wire import text_of
 from benchmarks.against.listings import Listing, listed
 from benchmarks.against.oracle import Findings
 from benchmarks.against.process import Driver, Run
@@ -65,8 +66,10 @@ def full(variant: Variant, world: World) -> Result:
     subject.write(world.documents)
     with subject.opened(fresh=True, **variant.options) as driver:
         run = subject.note(driver.index())
-        startup = driver.startup
-    return _result(variant, run, world.documents, startup=startup)
+        startup, about = driver.startup, driver.about
+    texts = {document["id"]: text_of(document) for document in world.documents}
+    uncovered = len(oracle.uncovered(texts, subject.expected(world.documents)))
+    return _result(variant, run, world.documents, startup=startup, about=about, uncovered=uncovered)
 
 
 def unchanged(variant: Variant, world: World) -> Result:

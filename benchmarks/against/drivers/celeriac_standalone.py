@@ -35,8 +35,10 @@ from workers.process import runtime
 
 TENANT, NAME = "acme", "article"
 KEY = "celeriac_benchmark_key"
-POLL = 0.2
-"""Seconds between two looks at a job; when it ended is read from the catalog."""
+POLL = 0.1
+"""Seconds until the first look at a job, the next ones come ever later; when it ended is read from
+the catalog."""
+LONGEST_POLL = 2.0
 QUEUED = 3.0
 """Seconds after which a job that has not begun waits for another one."""
 
@@ -75,7 +77,7 @@ def index(order: wire.Json, line: wire.Wire, remote: Remote) -> wire.Json:
         if job["state"] == "queued" and not said and time.time() - asked > QUEUED:
             line.say("queued", run=order["run"])
             said = True
-        time.sleep(POLL)
+        time.sleep(min(LONGEST_POLL, max(POLL, (time.time() - asked) / 5)))
         job = remote.job(job["id"])
     row = runtime().catalog.jobs.get(job["id"])
     return {
