@@ -63,7 +63,7 @@ def setting(rows: Sequence[Row]) -> str:
 
 def timings(rows: Sequence[Row]) -> str:
     """Medians of the rounds, and of each round's ratio to celeriac."""
-    heads = "scenario system seconds ratio CPU-s ratio embedded MB start".split()
+    heads = ["scenario", "system", "seconds", "ratio", "CPU-s", "ratio", "embedded", "MB", "start"]
     lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
     for scenario in TIMED:
         ours = chosen(rows, scenario, OURS)
