@@ -24,6 +24,8 @@ class EntryKeeper:
     catalog: Catalog
     entity_type: EntityType
     job: Job
+    live: bool
+    """Whether searches read the generation that the job writes."""
 
     @property
     def keeps(self) -> bool:
@@ -61,6 +63,8 @@ class EntryKeeper:
         failures = [*result.failures, *unreadable]
 
         def record(connection: Connection) -> None:
-            record_outcomes(connection, self.job.index_id, self.job.id, outcomes, failures)
+            record_outcomes(
+                connection, self.job.index_id, self.job.id, outcomes, failures, live=self.live
+            )
 
         return record

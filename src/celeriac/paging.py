@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 
 from celeriac.carried import Carried
-from celeriac.catalog.indexes import Generation
+from celeriac.catalog.indexes import Generation, GenerationState
 from celeriac.catalog.jobs import Job
 from celeriac.catalog.pages import Claim
 from celeriac.configuration import EntityType
@@ -183,7 +183,9 @@ class PageRunner:
                 f"The configuration of {job.tenant}/{job.entity_type} changed while the job ran, "
                 "or differs between workers; reindex once all of them run the same."
             )
-        keeper = EntryKeeper(self._catalog, entity_type, job)
+        keeper = EntryKeeper(
+            self._catalog, entity_type, job, generation.state == GenerationState.LIVE
+        )
         return _Work(job, entity_type, generation, keeper)
 
     def _list(self, job: Job, claim: Claim, partition: Partition, page: Page) -> _Listed:

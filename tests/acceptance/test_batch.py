@@ -146,7 +146,8 @@ def test_created_then_processing_with_progress_then_succeeded(
         assert time.monotonic() < deadline, seen
         if not seen or now["progress_percentage"] != seen[-1]:
             seen.append(now["progress_percentage"])
-            gemini.permits.release(2)
+            # Everything is embedded then but for what the gate asks for.
+            gemini.permits.release(1000 if seen[-1] > 90 else 2)
         time.sleep(0.05)
     gemini.permits = None
     assert now["status"] == "succeeded"

@@ -243,7 +243,7 @@ class Entries:
             for ended, state, reason in (
                 (JobState.CANCELLED, EntryState.CANCELLED, "The job was cancelled."),
                 (JobState.FAILED, EntryState.FAILED, None),
-                (JobState.SUCCEEDED, EntryState.FAILED, "The job passed it over."),
+                (JobState.SUCCEEDED, EntryState.INDEXED, ""),
             ):
                 for left in _left_by(ended):
                     connection.execute(
@@ -335,14 +335,23 @@ def record_outcomes(
     job_id: str,
     outcomes: Mapping[str, Outcome],
     failures: Sequence[EntityFailure],
+    *,
+    live: bool,
 ) -> None:
-    """Say what became of a page's documents, within the transaction that commits the page."""
+    """Say what became of a page's documents, within the transaction that commits the page.
+
+    Where the generation is not `live` yet nobody can find them: they are indexed once the job has
+    succeeded (`Entries.settle`).
+    """
     messages = {failure.entity_id: failure.message for failure in failures}
     for wanted, values in (
         (Outcome.INDEXED, {"embedded_at": epoch_now()}),
         (Outcome.UNCHANGED, {}),
     ):
         ids = [one for one, outcome in outcomes.items() if outcome == wanted]
+        if not live:
+            _embedded(connection, index_id, ids, job_id=job_id, **values)
+            continue
         _set(
             connection, index_id, ids, state=EntryState.INDEXED, job_id=job_id, reason="", **values
         )
@@ -396,6 +405,20 @@ def _message_of_job(ended: JobState) -> ColumnElement[str]:
         .limit(1)
     )
     return query.scalar_subquery()
+
+
+def _embedded(connection: Connection, index_id: str, ids: Collection[str], **values: Any) -> None:
+    """Note that documents are embedded, and wait for their generation to go live."""
+    if ids:
+        connection.execute(
+            update(entries)
+            .where(
+                entries.c.index_id == index_id,
+                entries.c.document_id.in_(ids),
+                entries.c.state.in_([one for one in LISTED if one != EntryState.INDEXED]),
+            )
+            .values(state=EntryState.EMBEDDING, reason="", **values, updated_at=epoch_now())
+        )
 
 
 def _set(connection: Connection, index_id: str, ids: Collection[str], **values: Any) -> None:
