@@ -4,7 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(shell find src -name '*.py')
 
-.PHONY: install demo test up lint bench bench-against
+# How long test-faults runs, and a page to write its figures into.
+SEEDS ?= 50
+REPORT ?=
+
+.PHONY: install demo test test-faults up lint bench bench-against
 
 install: .venv/installed
 
@@ -28,6 +32,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+test-faults: install
+	CELERIAC_TEST_SEEDS=$(SEEDS) CELERIAC_TEST_REPORT=$(REPORT) \
+		$(BIN)/python -m pytest tests/faults --timeout 3600
 
 up: install
 	$(BIN)/python -m api.standalone

@@ -25,25 +25,22 @@ def test_no_search_is_empty_or_mixed_while_generations_are_switched(
     trial: Trial, cacm: Cacm
 ) -> None:
     documents = corpora.some(trial.chance, cacm, 120)
-    # Long enough that the two splittings have no chunk in common.
     trial.write([{**one, "abstract": " ".join([one["abstract"]] * 8)} for one in documents])
     before = trial.end_right(trial.request())
     old = texts(trial.points(before).values())
     with Searcher(trial).searching() as searcher, redeclared(trial, chunk_size=300):
         after = trial.end_right(trial.request())
         new = texts(trial.points(after).values())
-        searcher.await_answer_from(new)
+        searcher.await_answer_beyond(old)
         trial.injected()
     assert after["generation"] == before["generation"] + 1
-    assert not old & new
     assert searcher.failures == []
-    assert all(found for found in searcher.answers)
-    mixed = [found for found in searcher.answers if not (found <= old or found <= new)]
-    assert mixed == []
-    # Once the new one has answered, the old one never does again.
-    first = next(number for number, found in enumerate(searcher.answers) if found <= new)
-    assert all(found <= new for found in searcher.answers[first:])
+    assert all(found for found in searcher.answers), "an empty answer"
+    # Most texts are cut otherwise in the two; where a few are not, an answer may be of both.
+    assert all(found <= old or found <= new for found in searcher.answers), "a mixed answer"
+    first = next(number for number, found in enumerate(searcher.answers) if not found <= old)
     assert first > 0
+    assert all(found <= new for found in searcher.answers[first:]), "the old one answered again"
 
 
 @dataclass
@@ -66,10 +63,10 @@ class Searcher:
             stop.set()
             thread.join()
 
-    def await_answer_from(self, texts: set[str]) -> None:
-        """Return once a search was answered with these."""
+    def await_answer_beyond(self, texts: set[str]) -> None:
+        """Return once a search was answered with others than these."""
         deadline = time.monotonic() + SECONDS_TO_RECOVER
-        while not (self.answers and self.answers[-1] <= texts):
+        while self.answers[-1] <= texts:
             assert time.monotonic() < deadline, "searches do not see the new generation"
             time.sleep(0.05)
 
