@@ -22,7 +22,7 @@ from test_simulated import (
 )
 
 from celeriac.catalog.jobs import Job, JobState
-from celeriac.errors import JobEnded, StoreUnavailable
+from celeriac.errors import Conflict, StoreUnavailable
 from celeriac.model import Priority
 from celeriac.steering import Steering
 from celeriac.store import open_store
@@ -82,7 +82,7 @@ def run_through(world: World, chance: random.Random) -> Job:
             if chance.random() < 0.2:
                 steer(world, chance, job)
             step(world, chance)
-        except (Killed, StoreUnavailable, JobEnded):
+        except (Killed, StoreUnavailable, Conflict):
             continue
     raise AssertionError(f"the job never ended: {job}")
 
