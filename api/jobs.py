@@ -67,7 +67,8 @@ class RetrySchema(Schema):
 @requires(Scope.AGENT_MANAGE)
 def retry_job(job_id: str) -> Response:
     """Retry the entities that failed in a job, and nothing else."""
-    selection = Selection(find_job(job_id).id, **_retry_options())
+    options = _retry_options()
+    selection = Selection(find_job(job_id).id, **options)
     services().store_check.require()
     accepted = request_retry(services().runtime, services().dispatcher, selection)
     return _accepted(accepted.job.id)
