@@ -95,7 +95,9 @@ def test_ten_entities_do_not_wait_for_other_tenants_thousands(
         ours = service.await_job(service.request_reindex("small", "few"))
         meanwhile = listed(service, *theirs) - before
         assert (ours["state"], ours["counters"]["indexed"]) == ("succeeded", 10)
-        assert meanwhile < THREADS * LONG_PAGE / 2, "half of the pages that were in hand"
+        # Turns are of seconds, pages of entities: what they come to in between depends on the
+        # machine. Without turns ours would wait for whole pages of every other tenant.
+        assert meanwhile < tenants * MANY / 2, "half of what the others have to do"
         cancel(service, *theirs)
 
 
