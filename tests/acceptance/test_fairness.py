@@ -15,7 +15,6 @@ from deployment import Json, Service, deployment, write_configuration
 MANY = 20_000
 LONG_PAGE = 5_000
 SHORT_PAGE = 20
-THREADS = 4
 TYPES = 20
 
 
