@@ -113,6 +113,8 @@ class PageRunner:
             self._give_back(claim)
         except TransientError as error:
             self._postpone(claim, error)
+        except MemoryError:
+            self._postpone(claim, TransientError("A worker ran out of memory at this page."))
         except CeleriacError as error:
             self._fail(claim, f"Page {claim.number}: {error}")
         except Exception as error:

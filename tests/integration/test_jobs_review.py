@@ -315,6 +315,26 @@ def test_an_outage_long_before_does_not_count_as_failing_since_then(
     world.assert_succeeded(world.job(job.id))
 
 
+def test_a_worker_that_runs_out_of_memory_at_a_page_delays_the_job(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("celeriac.paging._delay", lambda _: 0.0)
+    entities = [article(number) for number in range(25)]
+    world.source = ListSource(entities)
+    left = [1]
+
+    def exhaust(number: int) -> None:
+        if number in left:
+            left.remove(number)
+            raise MemoryError
+
+    world.source.before_page = exhaust
+    job = world.reindex()
+    world.assert_succeeded(job)
+    world.assert_index_equals(entities)
+    assert left == []
+
+
 def test_what_breaks_in_a_worker_that_stops_does_not_fail_the_job(world: World) -> None:
     entities = [article(number) for number in range(5)]
 
