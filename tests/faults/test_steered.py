@@ -14,7 +14,7 @@ from test_simulated import (
     MOST_STEPS,
     FaultyStore,
     Killed,
-    expire_at_once,
+    expire_at_once,  # noqa: F401 - a fixture for every test here too
     mutated,
     random_article,
     source_faults,
@@ -48,7 +48,6 @@ def test_the_index_equals_the_source_however_its_jobs_are_steered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chance = random.Random(seed)
-    expire_at_once(monkeypatch)
     monkeypatch.setattr("celeriac.indexer.GROUP_CHUNKS", 3)
     monkeypatch.setattr("celeriac.turns.Turn.is_over", lambda _: True)
     monkeypatch.setattr("celeriac.turns.makes_way", lambda *_, **__: chance.random() < 0.1)
