@@ -524,6 +524,6 @@ def test_the_examples_on_the_page_are_valid(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "configuring.md").read_text("utf-8")
     examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
 
-    assert len(examples) == 3
+    assert len(examples) == 4
     for example in examples:
         assert load(tmp_path, example).path
