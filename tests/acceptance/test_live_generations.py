@@ -84,14 +84,10 @@ class Command:
 
 
 @pytest.fixture
-def site(
-    tmp_path: Path,
-    redis_url: str,
-    postgres_url: str,
-    qdrant_server: servers.QdrantServer,
-    cacm: Cacm,
-) -> Site:
-    return Site(tmp_path, redis_url, postgres_url, qdrant_server.url, cacm)
+def site(tmp_path: Path, redis_url: str, postgres_url: str, cacm: Cacm) -> Iterator[Site]:
+    (tmp_path / "qdrant").mkdir()
+    with servers.qdrant(tmp_path / "qdrant", own=True) as qdrant:
+        yield Site(tmp_path, redis_url, postgres_url, qdrant.url, cacm)
 
 
 class Site:
