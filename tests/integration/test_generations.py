@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from oracle import expected_chunks, indexed_chunks
 
 from celeriac.audit import audit
 from celeriac.catalog.indexes import Generation, index_id_of
-from celeriac.catalog.jobs import Job, JobState
+from celeriac.catalog.jobs import FINAL, Job, JobState
 from celeriac.embedding.models import EmbeddingModel, Engine
 from celeriac.errors import (
     BrokerUnavailable,
@@ -35,6 +36,8 @@ THIRD = {"splitting": Splitting(chunk_size=120)}
 SMALL = EmbeddingModel(
     name="small", engine=Engine.STUB, dimension=128, max_length=512, location="", revision="1"
 )
+PATIENCE = 120.0
+"""Seconds for which a job may be tried again."""
 OF_SMALL = {"model": "small", "model_digest": SMALL.digest, "dimension": 128}
 
 
@@ -71,16 +74,22 @@ def built(world: World, entities: list[Entity], *changes: dict[str, object]) -> 
     jobs = []
     for change in changes:
         world.declare(**change)
-        jobs.append(world.reindex())
+        jobs.append(finished(world, world.request().id))
         world.assert_succeeded(jobs[-1])
     return jobs
 
 
 def finished(world: World, job_id: str | None) -> Job:
-    """The job that was asked for, at its end."""
+    """The job that was asked for, at its end; what a server did not answer in time is done again
+    when it is due."""
     assert job_id is not None
+    until = time.monotonic() + PATIENCE
     world.run()
-    return world.job(job_id)
+    while (job := world.job(job_id)).state not in FINAL and time.monotonic() < until:
+        time.sleep(0.05)
+        world.jobs.send_pending(job)
+        world.run()
+    return job
 
 
 def assert_live(world: World, number: int, entities: Sequence[Entity]) -> None:
