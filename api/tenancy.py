@@ -18,7 +18,7 @@ def current_tenant() -> str:
     only one there is.
 
     Raises:
-        Forbidden: the credential is not of the tenant that the header names.
+        Forbidden: the credential is not of the tenant that the header names, or of none.
         Invalid: it has several, and the header names none.
     """
     principal: Principal = g.principal
@@ -28,6 +28,8 @@ def current_tenant() -> str:
         if not principal.reaches(named) or (principal.tenants is None and named not in declared):
             raise Forbidden(f"The credential is not of the tenant {named!r}.")
         return named
+    if principal.tenants is not None and not principal.tenants:
+        raise Forbidden("The credential is of no tenant.")
     choice = sorted(declared if principal.tenants is None else principal.tenants)
     if len(choice) != 1:
         raise Invalid(

@@ -1,4 +1,4 @@
-"""Documents as text: plain text, Markdown, HTML and PDF. No I/O, no network."""
+"""Documents as text: plain text, Markdown, HTML, PDF and DOCX. No I/O, no network."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from celeriac.docx_text import docx_to_text
 from celeriac.errors import UnreadableDocument
 from celeriac.html_text import html_to_text
 
 if TYPE_CHECKING:
     from pypdf import PdfReader
 
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 MEDIA_TYPES: Mapping[str, str] = MappingProxyType(
     {
         ".txt": "text/plain",
@@ -28,6 +30,7 @@ MEDIA_TYPES: Mapping[str, str] = MappingProxyType(
         ".htm": "text/html",
         ".xhtml": "text/html",
         ".pdf": "application/pdf",
+        ".docx": DOCX,
     }
 )
 """Media types by file name suffix; these can be read."""
@@ -69,14 +72,16 @@ def extract_text(content: bytes, media_type: str, encoding: str = "utf-8") -> Ex
     `charset`, of HTML's `<meta charset>`, and `encoding`; it is never guessed.
 
     Raises:
-        UnreadableDocument: of another media type, not in its encoding, broken, encrypted, or a PDF
-            without any text.
+        UnreadableDocument: of another media type, not in its encoding, broken, encrypted, a PDF
+            or DOCX without any text, or a DOCX that is too large unpacked.
     """
     header = Message()
     header["Content-Type"] = media_type
     essence = header.get_content_type()
     if essence == "application/pdf":
         return _pdf(content)
+    if essence == DOCX:
+        return _docx(content)
     reader = _TEXT_READERS.get(essence)
     if reader is None:
         known = ", ".join(sorted(set(MEDIA_TYPES.values())))
@@ -158,6 +163,13 @@ def _pdf(content: bytes) -> ExtractedText:
 def _pdf_title(reader: PdfReader) -> str | None:
     title = reader.metadata.title if reader.metadata else None
     return title.strip() or None if isinstance(title, str) else None
+
+
+def _docx(content: bytes) -> ExtractedText:
+    try:
+        return ExtractedText(*docx_to_text(content))
+    except ImportError as error:
+        raise UnreadableDocument("DOCX needs python-docx: install celeriac[files].") from error
 
 
 _TEXT_READERS: Mapping[str, Callable[[str], ExtractedText]] = {

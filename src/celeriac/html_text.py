@@ -9,6 +9,8 @@ from __future__ import annotations
 import html
 import re
 
+from celeriac.text_layout import CELL, LINE, PARAGRAPH, laid_out, without_marks
+
 _TAG = re.compile(r"""<(/?)([a-z][^\s/>]*+)(?:[^>"']++|"[^"]*+"|'[^']*+')*+>""", re.I)
 
 _RAW = {"script", "style", "noscript", "iframe", "noframes", "noembed", "title", "textarea"}
@@ -25,11 +27,9 @@ _BLOCKS = {
 _LINES = {"br", "caption", "li", "option", "tr"}
 _CELLS = {"td", "th"}
 
-_PARAGRAPH, _LINE, _CELL = "\x1c", "\x1d", "\x1e"
 _BREAKS = (
-    dict.fromkeys(_BLOCKS, _PARAGRAPH) | dict.fromkeys(_LINES, _LINE) | dict.fromkeys(_CELLS, _CELL)
+    dict.fromkeys(_BLOCKS, PARAGRAPH) | dict.fromkeys(_LINES, LINE) | dict.fromkeys(_CELLS, CELL)
 )
-_NO_MARKS = dict.fromkeys(map(ord, (_PARAGRAPH, _LINE, _CELL)))
 
 
 def html_to_text(markup: str) -> tuple[str | None, str]:
@@ -39,9 +39,9 @@ def html_to_text(markup: str) -> tuple[str | None, str]:
     separated by ` | `. Scripts, styles, navigation and drawings are left out. Broken markup is no
     error.
     """
-    reader = _Reader(markup.translate(_NO_MARKS))
+    reader = _Reader(without_marks(markup))
     reader.read()
-    return reader.title, _laid_out("".join(reader.parts))
+    return reader.title, laid_out("".join(reader.parts))
 
 
 class _Reader:
@@ -124,7 +124,7 @@ class _Reader:
     def _text(self, text: str) -> None:
         if text and not self._dropped:
             text = _unescaped(text)
-            self.parts.append(text.replace("\n", _LINE) if self._preformatted else text)
+            self.parts.append(text.replace("\n", LINE) if self._preformatted else text)
 
 
 def _unescaped(text: str) -> str:
@@ -132,18 +132,3 @@ def _unescaped(text: str) -> str:
         return html.unescape(text)
     except ValueError:  # a character number of thousands of digits
         return text
-
-
-def _laid_out(marked: str) -> str:
-    """Text for text with marks at its breaks, white space collapsed as in a browser."""
-    paragraphs = []
-    for paragraph in marked.split(_PARAGRAPH):
-        rows = (_row(row) for row in paragraph.split(_LINE))
-        if lines := [row for row in rows if row]:
-            paragraphs.append("\n".join(lines))
-    return "\n\n".join(paragraphs)
-
-
-def _row(row: str) -> str:
-    cells = (" ".join(cell.split()) for cell in row.split(_CELL))
-    return " | ".join(cell for cell in cells if cell)

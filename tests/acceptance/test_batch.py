@@ -14,6 +14,7 @@ import pytest
 import yaml
 from deployment import Service, standalone
 from embedding_support.gemini_server import KEY, GeminiServer, serve_gemini
+from word_documents import word
 
 Json = dict[str, Any]
 PREFIX = "/v1/voiceai/knowledge-base"
@@ -183,6 +184,15 @@ def test_a_broken_file_fails_alone(client: httpx.Client) -> None:
     ask(client, broken["id"], sound)
     until(lambda: status(client, broken["id"]), "failed")
     until(lambda: status(client, sound), "succeeded")
+
+
+def test_a_word_document_has_a_rag_index(client: httpx.Client) -> None:
+    files = {"file": ("celeriac.docx", word(TEXT), "application/octet-stream")}
+    document = client.post(f"{PREFIX}/file", files=files).json()["id"]
+    ask(client, document)
+    until(lambda: status(client, document), "succeeded")
+    chunks = client.get(f"{PREFIX}/{document}/chunks", params={"model": STUB}).json()["chunks"]
+    assert chunks[0]["content"].startswith("Celeriac is a variety")
 
 
 def test_small_folder_and_over_quota_are_statuses(client: httpx.Client) -> None:

@@ -9,6 +9,10 @@ from typing import Any
 import httpx
 import pytest
 from deployment import Service, standalone, write_configuration
+from word_documents import bomb, word
+
+from celeriac.documents import DOCX
+from celeriac.docx_text import MAX_UNPACKED
 
 Json = dict[str, Any]
 CONTROL = "/api/v1/control"
@@ -202,6 +206,22 @@ def test_duplicates_empty_and_oversized_files_are_refused(
     assert upload(client, index, "d.txt", b"x" * (10 * 1024 * 1024)).status_code == 201
     answer = upload(client, index, "e.bin", b"\0\1\2")
     assert (answer.status_code, answer.json()["state"]) == (201, "UNSUPPORTED")
+
+
+def test_word_documents_are_read_and_hostile_ones_fail_alone(
+    client: httpx.Client, index: Json
+) -> None:
+    sound = upload(client, index, "celeriac.docx", word(TEXT)).json()
+    assert (sound["state"], sound["media_type"]) == ("NEW", DOCX)
+    hostile = upload(client, index, "bomb.docx", bomb(MAX_UNPACKED + 1)).json()
+    path = f"{path_of(index)}/documents"
+    until(lambda: got(client, f"{path}/{sound['id']}"), lambda one: one["state"] == "INDEXED")
+    failed = until(
+        lambda: got(client, f"{path}/{hostile['id']}"), lambda one: one["state"] == "EMBEDDING_FAIL"
+    )
+    assert "bytes unpacked" in failed["state_reason"]
+    answer = client.post(f"{CONTROL}{path_of(index)}/search", json={"text": "edible stem"})
+    assert {chunk["document_id"] for chunk in answer.json()["chunks"]} == {sound["id"]}
 
 
 def test_a_deleted_document_is_found_no_more(client: httpx.Client, index: Json) -> None:

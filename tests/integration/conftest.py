@@ -1,14 +1,20 @@
-"""A world to run jobs in, on local mode and on a Qdrant server."""
+"""A world to run jobs in, on local mode and on a Qdrant server; applications to ask."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import servers
+from application import BOOTSTRAP_KEY, Open, Site
 from harness import World
 
+from api import create_app
+from celeriac.runtime import Runtime
+from celeriac.settings import Settings
 from celeriac.store.base import VectorStore
 from celeriac.store.opening import open_local, open_server
 
@@ -44,3 +50,32 @@ def world(store: VectorStore, tmp_path: Path, redis_url: str) -> Iterator[World]
     yield world
     world.clear()
     world.close()
+
+
+@pytest.fixture
+def open_site(tmp_path: Path, redis_url: str) -> Iterator[Open]:
+    """Opens applications on one catalog and Redis, each with a section `security` of its own."""
+    opened: list[Runtime] = []
+
+    def open_one(*, redis: str = redis_url, **security: Any) -> Site:
+        file = tmp_path / f"celeriac-{len(opened)}.yaml"
+        file.write_text(json.dumps({"security": security}), "utf-8")
+        environ = {
+            "CELERIAC_HOME": str(tmp_path),
+            "CELERIAC_CONFIG": str(file),
+            "CELERIAC_REDIS_URL": redis,
+            "CELERIAC_DATABASE_URL": f"sqlite:///{tmp_path / 'catalog.sqlite'}",
+            "CELERIAC_API_KEY": BOOTSTRAP_KEY,
+        }
+        runtime = Runtime(Settings.load(environ))
+        opened.append(runtime)
+        return Site(create_app(runtime), runtime)
+
+    yield open_one
+    for runtime in opened:
+        runtime.close()
+
+
+@pytest.fixture
+def site(open_site: Open) -> Site:
+    return open_site()

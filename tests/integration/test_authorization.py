@@ -5,39 +5,28 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import servers
-from flask import Flask
-from flask.testing import FlaskClient
+from application import BOOTSTRAP_KEY, MISSING, MODEL, Open, Site, bearer
 from harness import Messages
 from identity_provider import AUDIENCE, Provider, identity_provider
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
-from api import create_app
 from api.application import MAX_BODY
 from api.authorization import scope_of
-from celeriac.catalog.data_sources import DataSourceType
 from celeriac.catalog.documents import DocumentKind
-from celeriac.catalog.knowledge_bases import DataOriginType
-from celeriac.knowledge import Knowledge
-from celeriac.model import Splitting
-from celeriac.runtime import Runtime
 from celeriac.security.principal import Scope
 from celeriac.security.secrets import Secret, SecretKind
-from celeriac.settings import Settings
 from celeriac.voice import VoiceLibrary, new_document
 
-BOOTSTRAP_KEY = "bootstrap-key-of-the-tests"
-MISSING = "00000000-0000-0000-0000-000000000000"
 NAMES = {"tenant", "entity_type"}
 """Arguments of a path that are no ids."""
-MODEL = "multilingual_e5_large_instruct"
 WITHOUT_IDS = {
     "control_knowledge_bases.create_knowledge_base",
     "control_knowledge_bases.list_knowledge_bases",
@@ -62,111 +51,6 @@ BODIES: dict[str, dict[str, Any]] = {
     "voice_documents.rename_document": {"name": "x"},
 }
 PUBLIC = {"health.healthz", "health.readyz", "oauth.token"}
-
-
-@dataclass
-class Site:
-    """The application on a real catalog and Redis."""
-
-    app: Flask
-    runtime: Runtime
-
-    @property
-    def client(self) -> FlaskClient:
-        return self.app.test_client()
-
-    def key(self, *scopes: Scope, tenant: str = "acme") -> Secret:
-        _, secret = self.runtime.catalog.api_keys.create(
-            tenants=[tenant], scopes=scopes or list(Scope)
-        )
-        return secret
-
-    def job(self, tenant: str) -> str:
-        """A queued job of the tenant."""
-        index_id = self.runtime.catalog.indexes.ensure(tenant, "article")
-        return self.runtime.catalog.jobs.request(index_id, tenant, "article").job.id
-
-    def knowledge(self, tenant: str) -> dict[str, str]:
-        """Ids of what a tenant has under the control contract."""
-        catalog, messages = self.runtime.catalog, Messages()
-        knowledge = Knowledge(self.runtime, messages)
-        base = catalog.knowledge_bases.create(
-            tenant, "kb", "", DataOriginType.LOCAL_FILES, {"policy_type": "MANUAL"}
-        )
-        index = knowledge.create_index(
-            tenant, base.id, name="i", description="", model="stub", splitting=Splitting()
-        )
-        document = knowledge.upload(base, "a.txt", b"text", "text/plain")
-        source = catalog.data_sources.create(
-            tenant, "s", "", DataSourceType.REST, "https://x.org", options={}, credentials={}
-        )
-        catalog.data_sources.link(base.id, source.id)
-        waiting = catalog.jobs.waiting(index.id)
-        assert waiting is not None
-        return {
-            "knowledge_base_id": base.id,
-            "index_id": index.id,
-            "document_id": document.id,
-            "indexing_id": waiting.id,
-            "data_source_id": source.id,
-        }
-
-    def voice(self, tenant: str) -> dict[str, str]:
-        """Ids of what a tenant has under the batch contract."""
-        library = VoiceLibrary(self.runtime, Messages(), tenant)
-        new = new_document(DocumentKind.TEXT, "a", b"text " * 200, media_type="text/plain")
-        document = library.add(new)
-        found = library.rag_index(document.id, MODEL, create=True)
-        return {"document_id": document.id, "rag_index_id": found.entry.id}
-
-    def ask(
-        self,
-        method: str,
-        path: str,
-        credential: str | Secret | None = None,
-        body: dict[str, Any] | None = None,
-        **parts: Any,
-    ) -> TestResponse:
-        return self.client.open(path, method=method, headers=bearer(credential), json=body, **parts)
-
-
-def bearer(credential: str | Secret | None) -> dict[str, str]:
-    if credential is None:
-        return {}
-    text = credential.reveal() if isinstance(credential, Secret) else credential
-    return {"Authorization": f"Bearer {text}"}
-
-
-Open = Callable[..., Site]
-
-
-@pytest.fixture
-def open_site(tmp_path: Path, redis_url: str) -> Iterator[Open]:
-    """Opens applications on one catalog and Redis, each with a section `security` of its own."""
-    opened: list[Runtime] = []
-
-    def open_one(*, redis: str = redis_url, **security: Any) -> Site:
-        file = tmp_path / f"celeriac-{len(opened)}.yaml"
-        file.write_text(json.dumps({"security": security}), "utf-8")
-        environ = {
-            "CELERIAC_HOME": str(tmp_path),
-            "CELERIAC_CONFIG": str(file),
-            "CELERIAC_REDIS_URL": redis,
-            "CELERIAC_DATABASE_URL": f"sqlite:///{tmp_path / 'catalog.sqlite'}",
-            "CELERIAC_API_KEY": BOOTSTRAP_KEY,
-        }
-        runtime = Runtime(Settings.load(environ))
-        opened.append(runtime)
-        return Site(create_app(runtime), runtime)
-
-    yield open_one
-    for runtime in opened:
-        runtime.close()
-
-
-@pytest.fixture
-def site(open_site: Open) -> Site:
-    return open_site()
 
 
 def routes(site: Site) -> Iterator[tuple[str, Rule]]:
@@ -250,12 +134,86 @@ def test_every_route_keeps_tenants_apart(site: Site) -> None:
             theirs = ids_of(site, "globex", rule)
             body = BODIES.get(rule.endpoint)
             found = site.ask(method, path_of(rule, **theirs), key, body, **parts_of(rule))
-            for one in theirs.values():
-                found.data = found.data.replace(one.encode(), MISSING.encode())
             missing = site.ask(method, path_of(rule), key, body, **parts_of(rule))
-            assert found.status_code == missing.status_code == 404, rule
-            assert found.text == missing.text
-            assert list(found.headers) == list(missing.headers)
+            for one in theirs.values():
+                assert_same(found, missing, one, status=404)
+
+
+def test_each_id_alone_of_another_tenant_is_as_one_that_is_not_there(site: Site) -> None:
+    """Beside ids that are the asker's own, which a handler might take for enough."""
+    key = site.key()
+    for method, rule in routes(site):
+        names = rule.arguments - NAMES
+        mine = ids_of(site, "acme", rule) if names else {}
+        theirs = ids_of(site, "globex", rule) if names else {}
+        for name in names:
+            body = BODIES.get(rule.endpoint)
+            asked = (
+                site.ask(method, path_of(rule, **{**mine, name: one}), key, body, **parts_of(rule))
+                for one in (theirs[name], MISSING)
+            )
+            assert_same(*asked, theirs[name], status=404)
+
+
+KNOWLEDGE_BASE = "/api/v1/control/knowledge-bases/{knowledge_base_id}"
+VOICE = "/v1/voiceai/knowledge-base"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", f"{KNOWLEDGE_BASE}/data-sources", {"data_source_id": "{data_source_id}"}, 404),
+        ("GET", "/api/v1/control/knowledge-bases?after={knowledge_base_id}", None, 200),
+        ("GET", "/api/v1/control/knowledge-bases?before={knowledge_base_id}", None, 200),
+        ("GET", "/api/v1/control/data-sources?after={data_source_id}", None, 200),
+        ("GET", f"{KNOWLEDGE_BASE}/indexes?after={{index_id}}", None, 200),
+        (
+            "GET",
+            f"{KNOWLEDGE_BASE}/indexes/{{index_id}}/documents?after={{document_id}}",
+            None,
+            200,
+        ),
+        (
+            "GET",
+            f"{KNOWLEDGE_BASE}/indexes/{{index_id}}/indexings?after={{indexing_id}}",
+            None,
+            200,
+        ),
+        ("POST", f"{VOICE}/text", {"text": "x", "parent_folder_id": "{folder_id}"}, 422),
+        ("POST", f"{VOICE}/folder", {"name": "x", "parent_folder_id": "{folder_id}"}, 422),
+        ("POST", f"{VOICE}/url", {"url": "http://x.org", "parent_folder_id": "{folder_id}"}, 422),
+        ("GET", f"{VOICE}?parent_folder_id={{folder_id}}", None, 200),
+        ("GET", f"{VOICE}?cursor={{folder_id}}", None, 200),
+    ],
+)
+def test_an_id_beside_the_path_tells_nothing_of_another_tenant(
+    site: Site, method: str, path: str, body: dict[str, str] | None, status: int
+) -> None:
+    """The last id of the request is another tenant's; what stands before it is the asker's own."""
+    mine, theirs = beside(site, "acme"), beside(site, "globex")
+    (name,) = re.findall(r"{(\w+)}", str(body or path.partition("?")[2]))
+    answers = []
+    for one in (theirs[name], MISSING):
+        before, _, query = path.partition("?")
+        where = f"{before.format(**mine)}?{query.format(**{name: one})}"
+        sent = {key: value.format(**{name: one}) for key, value in body.items()} if body else None
+        answers.append(site.ask(method, where, site.key(), sent))
+    assert_same(*answers, theirs[name], status=status)
+
+
+def beside(site: Site, tenant: str) -> dict[str, str]:
+    """Ids of a tenant's that requests name beside their paths."""
+    folder = new_document(DocumentKind.FOLDER, "f")
+    library = VoiceLibrary(site.runtime, Messages(), tenant)
+    return {**site.knowledge(tenant), "folder_id": library.add(folder).id}
+
+
+def assert_same(found: TestResponse, missing: TestResponse, theirs: str, status: int) -> None:
+    """That two answers differ in the id that was asked for, and in nothing else."""
+    found.data = found.data.replace(theirs.encode(), MISSING.encode())
+    assert (found.status_code, missing.status_code) == (status, status), found.request.path
+    assert found.text == missing.text
+    assert list(found.headers) == list(missing.headers)
 
 
 def parts_of(rule: Rule) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from listings import list_all, list_anew, pages_of
+from word_documents import word
 
 from celeriac.errors import SourceError
 from celeriac.sources.base import Source
@@ -636,6 +637,15 @@ def test_documents_that_cannot_be_read_are_failures_under_their_id(library: Path
     assert by_id["latin.txt"].startswith("latin.txt: Byte 1 (0xf6) is not utf-8")
     assert "max_entity_bytes allows 1000" in by_id["huge.txt"]
     assert ".txt, .text, .md" in by_id["sheet.xlsx"]
+
+
+def test_word_documents_are_listed_with_their_title_and_text(library: Path) -> None:
+    (library / "leek.docx").write_bytes(word(make=lambda made: made.add_heading("Leek", 1)))
+    (library / "torn.docx").write_bytes(word("Torn")[:500])
+    listed = list_all(files(library))
+    leek = next(one for one in listed.entities if one.id == "leek.docx")
+    assert (leek.fields["title"], leek.fields["text"]) == ("Leek", "Leek")
+    assert listed.failed == [("torn.docx", "UnreadableDocument")]
 
 
 def test_a_document_whose_name_is_not_text_is_a_failure(library: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-HEAVY = ("torch", "transformers", "sentence_transformers", "pyarrow", "pypdf", "fsspec")
+HEAVY = ("torch", "transformers", "sentence_transformers", "pyarrow", "pypdf", "docx", "fsspec")
 
 
 @pytest.mark.parametrize("module", ["api", "workers.tasks", "api.standalone", "celeriac.jobs"])

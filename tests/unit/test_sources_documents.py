@@ -1,4 +1,4 @@
-"""Text of documents: plain, Markdown, HTML, PDF."""
+"""Text of documents: plain, Markdown, HTML, PDF; DOCX has a file of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pypdf.generic import DictionaryObject, NameObject, StreamObject
 
-from celeriac.documents import ExtractedText, extract_text, media_type_of
+from celeriac.documents import DOCX, ExtractedText, extract_text, media_type_of
 from celeriac.errors import UnreadableDocument
 
 
@@ -54,7 +54,8 @@ def pdf(
         ("deep/er/README.MD", "text/markdown"),
         ("a.b.htm", "text/html"),
         ("x.pdf", "application/pdf"),
-        ("x.docx", None),
+        ("x.docx", DOCX),
+        ("x.doc", None),
         ("pdf", None),
     ],
 )

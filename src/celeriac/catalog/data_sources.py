@@ -92,8 +92,9 @@ class DataSources:
     ) -> tuple[builtins.list[DataSource], bool]:
         """A part of the tenant's data sources, and whether more follow."""
         where = _of(tenant, name)
+        owner = data_sources.c.tenant == tenant
         with self._database.read() as connection:
-            found = window_of(connection, data_sources, where, window)
+            found = window_of(connection, data_sources, owner, where, window)
         return [_data_source(row) for row in found.rows], found.has_more
 
     def count(self, tenant: str, name: str | None = None) -> int:

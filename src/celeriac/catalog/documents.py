@@ -163,8 +163,9 @@ class Documents:
             where = and_(where, documents.c.name.startswith(prefix, autoescape=True))
         if parent_id is not None:
             where = and_(where, documents.c.parent_id == parent_id)
+        owner = documents.c.knowledge_base_id == knowledge_base_id
         with self._database.read() as connection:
-            found = window_of(connection, documents, where, window)
+            found = window_of(connection, documents, owner, where, window)
         return [_document(row) for row in found.rows], found.has_more
 
     def count(self, knowledge_base_id: str, name: str | None = None) -> int:

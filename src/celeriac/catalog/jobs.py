@@ -248,8 +248,9 @@ class Jobs:
 
     def list(self, index_id: str, window: Window) -> tuple[builtins.list[Job], bool]:
         """A part of an index's jobs, and whether more follow."""
+        owner = jobs.c.index_id == index_id
         with self._database.read() as connection:
-            found = window_of(connection, jobs, jobs.c.index_id == index_id, window)
+            found = window_of(connection, jobs, owner, owner, window)
         return [_job(row) for row in found.rows], found.has_more
 
     def search(

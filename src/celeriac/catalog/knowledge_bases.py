@@ -146,8 +146,9 @@ class KnowledgeBases:
     ) -> tuple[list[KnowledgeBase], bool]:
         """A part of the tenant's managed knowledge bases, and whether more follow."""
         where = _named(knowledge_bases, _managed_of(tenant), name)
+        owner = knowledge_bases.c.tenant == tenant
         with self._database.read() as connection:
-            found = window_of(connection, knowledge_bases, where, window)
+            found = window_of(connection, knowledge_bases, owner, where, window)
         return [_knowledge_base(row) for row in found.rows], found.has_more
 
     def count(self, tenant: str, name: str | None = None) -> int:
@@ -290,8 +291,9 @@ class KnowledgeBases:
     ) -> tuple[builtins.list[KnowledgeIndex], bool]:
         """A part of the knowledge base's indexes, and whether more follow."""
         where = _named(knowledge_indexes, _indexes_of(knowledge_base_id), name)
+        owner = knowledge_indexes.c.knowledge_base_id == knowledge_base_id
         with self._database.read() as connection:
-            found = window_of(connection, knowledge_indexes, where, window)
+            found = window_of(connection, knowledge_indexes, owner, where, window)
             ids = [row["id"] for row in found.rows]
             rows = connection.execute(_indexes().where(indexes.c.id.in_(ids)))
             by_id = {row.id: _index(row) for row in rows}

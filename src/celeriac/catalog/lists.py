@@ -31,9 +31,14 @@ class Rows:
 
 
 def window_of(
-    connection: Connection, table: Table, where: ColumnElement[bool], window: Window
+    connection: Connection,
+    table: Table,
+    owner: ColumnElement[bool],
+    where: ColumnElement[bool],
+    window: Window,
 ) -> Rows:
-    """The rows of a window; ties of the creation time are broken by id.
+    """The rows of a window; ties of the creation time are broken by id. Only a row of the `owner`
+    can stand before or after it, for it would tell when another's was made.
 
     A window before a row holds the rows right before it, in the list's own order.
     """
@@ -41,9 +46,9 @@ def window_of(
     downwards = window.descending != backwards
     query = select(table).where(where)
     if window.after is not None:
-        query = query.where(_beyond(table, window.after, window.descending))
+        query = query.where(_beyond(table, owner, window.after, window.descending))
     if window.before is not None:
-        query = query.where(_beyond(table, window.before, not window.descending))
+        query = query.where(_beyond(table, owner, window.before, not window.descending))
     order = [table.c.created_at, table.c.id]
     query = query.order_by(*(column.desc() if downwards else column for column in order))
     query = query.offset(window.offset).limit(window.limit + 1)
@@ -57,11 +62,12 @@ def count_of(connection: Connection, table: Table, where: ColumnElement[bool]) -
     return connection.execute(select(func.count()).select_from(table).where(where)).scalar_one()
 
 
-def _beyond(table: Table, anchor: str, descending: bool) -> ColumnElement[bool]:
+def _beyond(
+    table: Table, owner: ColumnElement[bool], anchor: str, descending: bool
+) -> ColumnElement[bool]:
     """Rows that come after the anchor in this direction; none where there is no such row."""
-    created: Any = (
-        select(table.c.created_at).where(table.c.id == anchor).correlate(None).scalar_subquery()
-    )
+    found = select(table.c.created_at).where(table.c.id == anchor, owner)
+    created: Any = found.correlate(None).scalar_subquery()
     if descending:
         return or_(
             table.c.created_at < created,

@@ -108,7 +108,7 @@ class _IssuerTokens:
             raise _invalid("its signature is not one of its issuer's keys") from None
 
     def _principal(self, claims: Mapping[str, Any]) -> Principal:
-        named = frozenset(_texts(claims.get(self._issuer.tenant_claim)))
+        named = frozenset(filter(str.strip, _texts(claims.get(self._issuer.tenant_claim))))
         allowed = self._issuer.tenants
         scopes = (*_words(claims.get("scope")), *_words(claims.get("scp")))
         subject: str = claims["sub"]
