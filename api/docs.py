@@ -15,6 +15,7 @@ from flask_smorest import Api
 from api.authorization import public
 from api.blueprint import Blueprint
 from api.openapi import document
+from celeriac.errors import NotFound
 
 blueprint = Blueprint("docs", __name__, description="This document.")
 
@@ -72,13 +73,16 @@ def get_docs() -> Response:
     return _protected(Response(PAGE, mimetype="text/html"))
 
 
-@blueprint.get(f"/docs/<any{(*FROM_PACKAGE, OURS)!r}:asset>")
+@blueprint.get("/docs/<asset>")
 @public
+@blueprint.raises(NotFound)
 @blueprint.response(200, {"type": "string", "format": "binary"}, content_type="*/*")
 def get_docs_asset(asset: str) -> Response:
     """A file of the page."""
     if asset == OURS:
         return _protected(Response(SCRIPT, mimetype="text/javascript"))
+    if asset not in FROM_PACKAGE:
+        raise NotFound(f"The page has no file {asset!r}.")
     return _protected(send_from_directory(DIST, asset, max_age=DAY))
 
 

@@ -154,4 +154,4 @@ def test_its_files_come_from_the_package(client: FlaskClient) -> None:
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
             if name.endswith(".css"):
                 assert re.findall(r"@import|url\(\s*['\"]?https?:", answer.text) == []
-    assert client.get("/docs/nosuch.js").status_code == 401
+    assert client.get("/docs/nosuch.js").status_code == 404
