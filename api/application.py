@@ -8,7 +8,9 @@ from api import (
     authentication,
     authorization,
     batch,
+    bodies,
     control,
+    docs,
     errors,
     generations,
     health,
@@ -31,6 +33,16 @@ MAX_BODY = 1024 * 1024
 """Bytes of a request's body at most."""
 
 
+BLUEPRINTS = (
+    *(reindex.blueprint, metadata.blueprint, search.blueprint, generations.blueprint),
+    *(jobs.blueprint, steering.blueprint, reindex_jobs.blueprint),
+    *control.BLUEPRINTS,
+    *batch.BLUEPRINTS,
+    *(oauth.blueprint, health.blueprint, docs.blueprint),
+)
+"""In the order of the OpenAPI document."""
+
+
 def create_app(runtime: Runtime | None = None) -> Flask:
     """The API. Connects to nothing until a request needs it."""
     logs.configure()
@@ -42,11 +54,10 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     errors.register(app)
     security = runtime.settings.configuration.security
     authentication.register(app, trusted_proxies=security.trusted_proxies)
-    for module in (health, oauth, reindex, search, generations, jobs, steering):
-        app.register_blueprint(module.blueprint)
+    bodies.register(app)
     described = openapi.register(app)
-    ours = (metadata.blueprint, reindex_jobs.blueprint)
-    for blueprint in (*ours, *control.BLUEPRINTS, *batch.BLUEPRINTS):
+    for blueprint in BLUEPRINTS:
         described.register_blueprint(blueprint)
     authorization.check_declared(app)
+    docs.register(app, described)
     return app

@@ -16,7 +16,7 @@ def register(app: Flask) -> None:
 
 def _answer(error: Exception) -> Response:
     problem = problem_of(error)
-    response = shape_of(request.path)(problem)
+    response = shape_of(request.path).answer(problem)
     response.headers.update(problem.headers)
     if response.status_code in {503, 504}:
         response.headers.setdefault("Retry-After", str(RETRY_AFTER))

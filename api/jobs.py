@@ -4,30 +4,99 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, ClassVar
 
-from flask import Blueprint, Response, jsonify, request, url_for
-from marshmallow import Schema, ValidationError, fields, validate
+from flask import Response, url_for
+from marshmallow import Schema, fields, validate
 
 from api.authorization import owned, requires
-from api.reindex import schedule
+from api.blueprint import Blueprint
+from api.bodies import Strict, Truth
+from api.reindex import LOCATION, schedule
 from api.services import services
-from celeriac.catalog.jobs import Job, JobState
+from celeriac.catalog.jobs import Job, JobMode, JobState
+from celeriac.errors import ConfigurationError, Conflict, NotFound
 from celeriac.jobs import JobRunner
-from celeriac.model import EntityFailure, Selection
+from celeriac.model import COUNTERS, PRIORITIES, EntityFailure, Selection
 from celeriac.retrying import request_retry
 from celeriac.security.principal import Scope
 
-blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
+blueprint = Blueprint(
+    "jobs", __name__, url_prefix="/jobs", description="Jobs: where accepted requests lead."
+)
 
 MAX_CLASS = 128
 ALMOST = 99.9
 """What a running job shows at most: only a job that succeeded is done."""
 
 
+_SECONDS = {"description": "Unix seconds."}
+
+CountersView = Schema.from_dict(
+    {name: fields.Integer(required=True) for name in COUNTERS}, name="Counters"
+)
+
+
+class Rates(Schema):
+    """Per second since the job started."""
+
+    entities_per_second = fields.Float(required=True)
+    embedded_per_second = fields.Float(required=True)
+    tokens_per_second = fields.Float(required=True)
+
+
+class FailureView(Schema):
+    """An entity that could not be indexed."""
+
+    entity_id = fields.String(required=True)
+    error_class = fields.String(required=True, data_key="class", attribute="class")
+    message = fields.String(required=True)
+    retryable = fields.Boolean(required=True)
+
+
+class JobView(Schema):
+    """A job."""
+
+    id = fields.String(required=True)
+    tenant = fields.String(required=True)
+    entity_type = fields.String(required=True)
+    index_id = fields.String(required=True)
+    generation = fields.Integer(required=True, allow_none=True)
+    state = fields.String(required=True, validate=validate.OneOf(list(JobState)))
+    mode = fields.String(required=True, validate=validate.OneOf(list(JobMode)))
+    retries = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "Ids of the jobs whose failed entities it takes."},
+    )
+    paused = fields.Boolean(metadata={"description": "There where it is true."})
+    priority = fields.String(required=True, validate=validate.OneOf(PRIORITIES))
+    throttle = fields.Float(
+        required=True, allow_none=True, metadata={"description": "Entities a second at most."}
+    )
+    message = fields.String(required=True, allow_none=True)
+    created_at = fields.Integer(required=True, metadata=_SECONDS)
+    started_at = fields.Integer(required=True, allow_none=True, metadata=_SECONDS)
+    finished_at = fields.Integer(required=True, allow_none=True, metadata=_SECONDS)
+    progress_percentage = fields.Float(required=True, metadata={"minimum": 0, "maximum": 100})
+    eta_seconds = fields.Integer(required=True, allow_none=True)
+    rates = fields.Nested(Rates, required=True)
+    counters = fields.Nested(CountersView, required=True)
+    gate = fields.Dict(
+        required=True,
+        allow_none=True,
+        metadata={"description": "What was found before a new generation went live."},
+    )
+    errors = fields.List(
+        fields.Nested(FailureView), required=True, metadata={"description": "The first ones."}
+    )
+
+
 @blueprint.get("/<job_id>")
 @requires(Scope.AGENT_READ)
-def get_job(job_id: str) -> Response:
+@blueprint.raises(NotFound)
+@blueprint.response(200, JobView)
+def get_job(job_id: str) -> dict[str, Any]:
     """A job's state, counters, rate, ETA and first errors."""
     job = find_job(job_id)
     runtime = services().runtime
@@ -35,51 +104,51 @@ def get_job(job_id: str) -> Response:
         counters = job.counters + runtime.progress.in_hand(job.id)
         job = replace(job, counters=counters, message=runtime.catalog.pages.trouble(job.id))
     errors = runtime.catalog.jobs.errors(job.id)
-    return jsonify(job_resource(job, errors, time.time()))
+    return job_resource(job, errors, time.time())
 
 
 @blueprint.post("/<job_id>/cancel")
 @requires(Scope.AGENT_MANAGE)
-def cancel_job(job_id: str) -> tuple[Response, int]:
+@blueprint.raises(NotFound)
+@blueprint.response(202, JobView)
+def cancel_job(job_id: str) -> dict[str, Any]:
     """Cancel a job; it writes nothing more after its next checkpoint."""
     job = JobRunner(services().runtime, services().dispatcher).cancel(find_job(job_id).id)
-    return jsonify(job_resource(job, [], time.time())), 202
+    return job_resource(job, [], time.time())
 
 
 @blueprint.post("/<job_id>/confirm-removal")
 @requires(Scope.AGENT_MANAGE)
+@blueprint.raises(NotFound, ConfigurationError)
+@blueprint.response(202, headers=LOCATION)
 def confirm_removal(job_id: str) -> Response:
     """Reindex once more, with leave to remove whatever the source no longer lists."""
     job = find_job(job_id)
     return _accepted(schedule(job.tenant, job.entity_type, removal_limit=1.0))
 
 
-class RetrySchema(Schema):
+class RetryRequest(Strict):
     """Which of the entities that failed are retried; all of them where nothing is said."""
+
+    EXAMPLE: ClassVar = {"retryable_only": False}
 
     error_class = fields.String(
         data_key="class", load_default=None, validate=validate.Length(1, MAX_CLASS)
     )
-    retryable_only = fields.Boolean(load_default=False, truthy={True}, falsy={False})
+    retryable_only = Truth(load_default=False)
 
 
 @blueprint.post("/<job_id>/retry")
 @requires(Scope.AGENT_MANAGE)
-def retry_job(job_id: str) -> Response:
+@blueprint.raises(NotFound, Conflict)
+@blueprint.arguments(RetryRequest)
+@blueprint.response(202, headers=LOCATION)
+def retry_job(options: dict[str, Any], job_id: str) -> Response:
     """Retry the entities that failed in a job, and nothing else."""
-    options = _retry_options()
     selection = Selection(find_job(job_id).id, **options)
     services().store_check.require()
     accepted = request_retry(services().runtime, services().dispatcher, selection)
     return _accepted(accepted.job.id)
-
-
-def _retry_options() -> dict[str, Any]:
-    body = request.get_json(silent=True) if request.get_data() else {}
-    if not isinstance(body, dict):
-        raise ValidationError("Send a JSON object, or no body at all.")
-    options: dict[str, Any] = RetrySchema().load(body)
-    return options
 
 
 def _accepted(job_id: str) -> Response:

@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import unquote_plus
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Response, jsonify, request
+from marshmallow import Schema, fields
+from marshmallow.validate import OneOf
 
 from api.authentication import authenticate
 from api.authorization import public
+from api.blueprint import Blueprint
 from api.services import services
-from celeriac.errors import Unauthenticated
+from celeriac.errors import DependencyUnavailable, RateLimited, Unauthenticated
 from celeriac.security.principal import Principal
 from celeriac.security.secrets import Secret, SecretKind
 
-blueprint = Blueprint("oauth", __name__, url_prefix="/oauth")
+blueprint = Blueprint("oauth", __name__, url_prefix="/oauth", description="Access tokens.")
 
 GRANT = "client_credentials"
 
@@ -38,8 +41,56 @@ class Client:
     secret: str = field(repr=False)
 
 
+class TokenRequest(Schema):
+    """A form; the client may stand in HTTP Basic instead."""
+
+    grant_type = fields.String(required=True, validate=OneOf([GRANT]))
+    client_id = fields.String()
+    client_secret = fields.String()
+    scope = fields.String(
+        metadata={"description": "Scopes with spaces between; all of the key's where none is."}
+    )
+
+
+class Token(Schema):
+    """A token, and when it ends."""
+
+    access_token = fields.String(required=True)
+    token_type = fields.String(required=True)
+    expires_in = fields.Integer(required=True, metadata={"description": "Seconds."})
+    scope = fields.String(required=True)
+
+
+class OAuthError(Schema):
+    """An error of RFC 6749, section 5.2."""
+
+    error = fields.String(required=True)
+    error_description = fields.String(required=True)
+
+
+FORM = {
+    "required": True,
+    "content": {
+        "application/x-www-form-urlencoded": {
+            "schema": TokenRequest,
+            "example": {
+                "grant_type": GRANT,
+                "client_id": "THE-ID-OF-A-KEY",
+                "client_secret": "ITS-SECRET",
+                "scope": "ai.agent_read",
+            },
+        }
+    },
+}
+
+
 @blueprint.post("/token")
 @public
+@blueprint.doc(requestBody=FORM)
+@blueprint.raises(RateLimited, DependencyUnavailable)
+@blueprint.alt_response(401, schema=OAuthError)
+@blueprint.alt_response(400, schema=OAuthError)
+@blueprint.response(200, Token)
 def token() -> Response:
     """Give a token for an API key."""
     _require_grant()

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER = 5
 """Seconds a client is asked to wait when a service is away."""
 INTERNAL = 500
-PARTS = {"json": "body", "files": "body", "form": "body", "headers": "header"}
+PARTS = {"json": "body", "multipart": "body", "form": "body", "headers": "header"}
 """Parts of a request as webargs calls them, and as the contracts do."""
 
 
@@ -125,12 +125,17 @@ def _refused_arguments(error: HTTPException, messages: Mapping[str, Any]) -> Pro
 
 
 def _celeriac_problem(error: CeleriacError) -> Problem:
-    row = next(row for row in TABLE if isinstance(error, row.error))
+    row = row_of(type(error))
     if row.reindex >= INTERNAL:
         logger.warning("request failed", extra={"action": "request", "error": str(error)})
     return Problem(
         error, row.kind, str(error), row.reindex, row.other, headers=dict(_headers(error))
     )
+
+
+def row_of(error: type[CeleriacError]) -> Row:
+    """What errors of this class are in HTTP."""
+    return next(row for row in TABLE if issubclass(error, row.error))
 
 
 def _headers(error: CeleriacError) -> Mapping[str, str]:

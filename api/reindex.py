@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, url_for
+from flask import Response, url_for
 
 from api.authorization import requires
+from api.blueprint import Blueprint
 from api.services import services
 from celeriac.catalog.jobs import Request
 from celeriac.configuration import EntityType
@@ -14,11 +15,17 @@ from celeriac.security.principal import Scope
 
 PREFIX = "/ai-rag-indexer/<tenant>/<entity_type>"
 
-blueprint = Blueprint("reindex", __name__, url_prefix=PREFIX)
+LOCATION = {"Location": {"description": "The job's path.", "schema": {"type": "string"}}}
+
+blueprint = Blueprint(
+    "reindex", __name__, url_prefix=PREFIX, description="Reindexing of an entity type."
+)
 
 
 @blueprint.post("/reindex")
 @requires(Scope.AGENT_MANAGE)
+@blueprint.raises(ConfigurationError)
+@blueprint.response(204, description="It is scheduled.", headers=LOCATION)
 def reindex(tenant: str, entity_type: str) -> Response:
     """Schedule a reindex of all entities of a type; 204 once it is scheduled."""
     job_id = schedule(tenant, entity_type)

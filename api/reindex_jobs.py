@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from flask import Response, jsonify, url_for
-from flask_smorest import Blueprint
 from marshmallow import Schema, ValidationError, fields
 from marshmallow.validate import Length, Range
 
 from api.authorization import owned, requires
+from api.blueprint import Blueprint
+from api.bodies import Strict, Truth
 from api.problems import Invalid
-from api.reindex import request_reindex
+from api.reindex import LOCATION, request_reindex
 from api.services import services
 from celeriac.catalog.jobs import Job, JobState
 from celeriac.catalog.knowledge_bases import KEY_PREFIX
 from celeriac.configuration.declarations import entity_type_name
+from celeriac.errors import ConfigurationError, NotFound
 from celeriac.security.principal import Scope
 
 blueprint = Blueprint(
@@ -44,16 +46,19 @@ STATES: Mapping[str, tuple[JobState, ...]] = {
     "FAILURE": (JobState.FAILED, JobState.CANCELLED),
 }
 SORTED_BY = {"metadata.createdAt": "created_at", "entityType": "entity_type", "id": "id"}
+TOTAL = {"X-Total-Count": {"description": "How many there are.", "schema": {"type": "string"}}}
 RESOURCE_FIELDS = (
     *("id", "entityType", "message", "status", "expectedCount", "processedCount", "metadata"),
 )
 
 
-class NewReindexJob(Schema):
+class NewReindexJob(Strict):
     """What is to be reindexed."""
 
+    EXAMPLE: ClassVar = {"entityType": "PRODUCT", "rag": True}
+
     entityType = fields.String(required=True, validate=Length(1, 256))
-    rag = fields.Boolean(
+    rag = Truth(
         load_default=False,
         metadata={"description": "Taken as it comes: here every reindex is for RAG."},
     )
@@ -97,9 +102,10 @@ class ReindexJob(Schema):
 
 @blueprint.post("")
 @requires(Scope.SEARCH_MANAGE)
+@blueprint.raises(ConfigurationError)
 @blueprint.arguments(NewReindexJob)
-@blueprint.response(201, ReindexJob)
-@blueprint.alt_response(200, schema=ReindexJob, description="A job that is in progress already.")
+@blueprint.response(201, ReindexJob, headers=LOCATION)
+@blueprint.alt_response(200, schema=ReindexJob, description="One waits already.", headers=LOCATION)
 def create_reindex_job(new: dict[str, Any], tenant: str) -> Response:
     """Reindex an entity type, or be told of the job that waits to do so."""
     request = request_reindex(tenant, new["entityType"])
@@ -113,7 +119,7 @@ def create_reindex_job(new: dict[str, Any], tenant: str) -> Response:
 @blueprint.get("")
 @requires(Scope.SEARCH_VIEW)
 @blueprint.arguments(ListQuery, location="query")
-@blueprint.response(200, ReindexJob(many=True))
+@blueprint.response(200, ReindexJob(many=True), headers=TOTAL)
 def list_reindex_jobs(query: dict[str, Any], tenant: str) -> Response:
     """The tenant's jobs; `X-Total-Count` says how many there are."""
     wanted = _wanted(query.get("q", ""))
@@ -134,6 +140,7 @@ def list_reindex_jobs(query: dict[str, Any], tenant: str) -> Response:
 
 @blueprint.get("/<job_id>")
 @requires(Scope.SEARCH_VIEW)
+@blueprint.raises(NotFound)
 @blueprint.response(200, ReindexJob)
 def get_reindex_job(tenant: str, job_id: str) -> dict[str, Any]:
     """One job."""

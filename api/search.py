@@ -2,51 +2,69 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from flask import Blueprint, Response, jsonify, request
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import Schema, fields, validate
 
 from api.authorization import requires
+from api.blueprint import Blueprint
+from api.bodies import Strict
+from api.reindex import PREFIX
 from api.services import services
+from celeriac.errors import ConfigurationError, NotFound, WorkerTimeout
 from celeriac.security.principal import Scope
 from workers import searching
 
-blueprint = Blueprint("search", __name__, url_prefix="/ai-rag-indexer/<tenant>/<entity_type>")
+blueprint = Blueprint("search", __name__, url_prefix=PREFIX, description="Search.")
 
 MAX_TEXT = 32_768
 MAX_HITS = 1_000
 
 
-class SearchSchema(Schema):
+class Search(Strict):
     """A search."""
+
+    EXAMPLE: ClassVar = {"text": "a warm coat for the winter", "top_k": 3}
 
     text = fields.String(required=True, validate=validate.Length(1, MAX_TEXT))
     top_k = fields.Integer(strict=True, load_default=10, validate=validate.Range(1, MAX_HITS))
-    filter = fields.Dict(keys=fields.String(), values=fields.Raw(), load_default=dict)
+    filter = fields.Dict(
+        keys=fields.String(),
+        values=fields.Raw(),
+        load_default=dict,
+        metadata={"description": "What fields have to be, by key; of a list any value may match."},
+    )
+
+
+class Hit(Schema):
+    """A chunk that was found."""
+
+    entity_id = fields.String(required=True)
+    chunk = fields.Integer(required=True, metadata={"description": "Its place, from 0."})
+    score = fields.Float(required=True)
+    text = fields.String(required=True)
+    metadata = fields.Dict(keys=fields.String(), required=True)
+
+
+class Hits(Schema):
+    """What a search found, best first."""
+
+    hits = fields.List(fields.Nested(Hit), required=True)
 
 
 @blueprint.post("/search")
 @requires(Scope.AGENT_READ)
-def search(tenant: str, entity_type: str) -> Response:
+@blueprint.raises(ConfigurationError, NotFound, WorkerTimeout)
+@blueprint.arguments(Search)
+@blueprint.response(200, Hits)
+def search(asked: dict[str, Any], tenant: str, entity_type: str) -> dict[str, Any]:
     """The chunks nearest to a text."""
-    arguments = _arguments()
     hits = searching.ask(
         services().runtime.redis,
         tenant,
         entity_type,
-        arguments["text"],
-        top_k=arguments["top_k"],
-        filters=arguments["filter"],
+        asked["text"],
+        top_k=asked["top_k"],
+        filters=asked["filter"],
     )
-    return jsonify({"hits": hits})
-
-
-def _arguments() -> dict[str, Any]:
-    body = request.get_json(silent=True)
-    if not isinstance(body, dict):
-        raise ValidationError(
-            "Send a JSON object with the key 'text', and Content-Type: application/json."
-        )
-    arguments: dict[str, Any] = SearchSchema().load(body)
-    return arguments
+    return {"hits": hits}

@@ -3,14 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Response, jsonify
+from marshmallow import Schema, fields
 
-from api.problems import Problem
+from api.problems import Problem, Row
 from celeriac.errors import Conflict, NotFound, Unauthenticated
 
-NOT_FOUND, UNPROCESSABLE = 404, 422
+UNAUTHORIZED, NOT_FOUND, UNPROCESSABLE = 401, 404, 422
+
+
+class ErrorDetail(Schema):
+    """What is wrong with a field."""
+
+    field = fields.String(required=True)
+    type = fields.String(required=True)
+    message = fields.String(required=True)
+
+
+class ErrorMessage(Schema):
+    """What went wrong."""
+
+    code = fields.Integer(required=True, metadata={"description": "The status."})
+    type = fields.String(required=True)
+    message = fields.String(required=True)
+    details = fields.List(fields.Nested(ErrorDetail))
+
+
+class FaultDetail(Schema):
+    """Why a credential was refused."""
+
+    errorcode = fields.String(required=True)
+
+
+class Fault(Schema):
+    """What is wrong with a credential."""
+
+    faultstring = fields.String(required=True)
+    detail = fields.Nested(FaultDetail, required=True)
+
+
+class ErrorMessageFault(Schema):
+    """What went wrong with the credential."""
+
+    fault = fields.Nested(Fault, required=True)
+
+
+class InvalidPart(Schema):
+    """What is wrong with a part of the request."""
+
+    loc = fields.List(
+        fields.Raw(metadata={"type": ["string", "integer"]}),
+        required=True,
+        metadata={"description": "`body`, `query`, `path` or `header` first."},
+    )
+    msg = fields.String(required=True)
+    type = fields.String(required=True)
+
+
+class HTTPValidationError(Schema):
+    """Why the request is not valid."""
+
+    detail = fields.List(fields.Nested(InvalidPart), required=True)
+
+
+class ControlError(Schema):
+    """What went wrong (ours)."""
+
+    detail = fields.String(required=True)
+    code = fields.String(required=True)
+
+
+class BatchErrorDetail(Schema):
+    """What went wrong, for programs and for people."""
+
+    status = fields.String(required=True)
+    message = fields.String(required=True)
+
+
+class BatchError(Schema):
+    """What went wrong."""
+
+    detail = fields.Nested(BatchErrorDetail, required=True)
 
 
 def error_message(problem: Problem) -> Response:
@@ -50,15 +126,43 @@ def batch(problem: Problem) -> Response:
     return _json({"detail": {"status": kind, "message": problem.message}}, problem.other_status)
 
 
-Shape = Callable[[Problem], Response]
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a contract says that something went wrong."""
 
-SHAPES: tuple[tuple[str, Shape], ...] = (("/api/v1/control/", control), ("/v1/voiceai/", batch))
-"""By path; `error_message` elsewhere."""
+    name: str
+    answer: Callable[[Problem], Response]
+    status: Callable[[Row], int]
+    """Of an error of the table."""
+    schemas: Callable[[int], type[Schema] | None]
+    """What the body is, by status; None where there is none."""
+
+
+ERROR_MESSAGE = Shape(
+    "Error",
+    error_message,
+    lambda row: row.reindex,
+    lambda status: ErrorMessageFault if status == UNAUTHORIZED else ErrorMessage,
+)
+CONTROL = Shape(
+    "Control",
+    control,
+    lambda row: row.other,
+    lambda status: {NOT_FOUND: None, UNPROCESSABLE: HTTPValidationError}.get(status, ControlError),
+)
+BATCH = Shape(
+    "Batch",
+    batch,
+    lambda row: row.other,
+    lambda status: HTTPValidationError if status == UNPROCESSABLE else BatchError,
+)
+SHAPES = (("/api/v1/control/", CONTROL), ("/v1/voiceai/", BATCH), ("/", ERROR_MESSAGE))
+"""By what the path begins with; the first one that fits."""
 
 
 def shape_of(path: str) -> Shape:
     """How the contract that a path belongs to says it."""
-    return next((shape for prefix, shape in SHAPES if path.startswith(prefix)), error_message)
+    return next(shape for prefix, shape in SHAPES if path.startswith(prefix))
 
 
 def _validation_error(problem: Problem) -> Response:

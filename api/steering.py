@@ -3,87 +3,93 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, ClassVar
 
-from flask import Blueprint, Response, jsonify, request
-from marshmallow import Schema, ValidationError, fields
+from marshmallow import fields
 from marshmallow.validate import OneOf, Range
 
 from api.authorization import requires
-from api.jobs import find_job, job_resource
+from api.blueprint import Blueprint
+from api.bodies import Number, Strict
+from api.jobs import JobView, find_job, job_resource
 from api.services import services
 from celeriac.catalog.jobs import Job
+from celeriac.errors import Conflict, NotFound
 from celeriac.model import MAX_RATE, MIN_RATE, PRIORITIES, Priority
 from celeriac.security.principal import Scope
 from celeriac.steering import Steering
 
-blueprint = Blueprint("steering", __name__, url_prefix="/jobs/<job_id>")
+blueprint = Blueprint(
+    "steering",
+    __name__,
+    url_prefix="/jobs/<job_id>",
+    description="What can be done to a job that has not ended.",
+)
 
 
-class Number(fields.Float):
-    """A number; not one in quotes."""
-
-    def _validated(self, value: Any) -> float:
-        if isinstance(value, str):
-            raise self.make_error("invalid", input=value)
-        return super()._validated(value)
-
-
-class ThrottleSchema(Schema):
+class Throttle(Strict):
     """How fast a job may list its source."""
 
-    entities_per_second = Number(required=True, allow_none=True, validate=Range(MIN_RATE, MAX_RATE))
+    EXAMPLE: ClassVar = {"entities_per_second": 10}
+
+    entities_per_second = Number(
+        required=True,
+        allow_none=True,
+        validate=Range(MIN_RATE, MAX_RATE),
+        metadata={"description": "null lifts the throttle."},
+    )
 
 
-class PrioritySchema(Schema):
+class PriorityChange(Strict):
     """How a job stands to others."""
+
+    EXAMPLE: ClassVar = {"priority": "high"}
 
     priority = fields.String(required=True, validate=OneOf(PRIORITIES))
 
 
 @blueprint.post("/pause")
 @requires(Scope.AGENT_MANAGE)
-def pause(job_id: str) -> tuple[Response, int]:
+@blueprint.raises(NotFound, Conflict)
+@blueprint.response(202, JobView)
+def pause(job_id: str) -> dict[str, Any]:
     """Hold a job up; it writes nothing more after its next checkpoint."""
-    return _resource(_steering().pause(find_job(job_id).id)), 202
+    return _shown(_steering().pause(find_job(job_id).id))
 
 
 @blueprint.post("/resume")
 @requires(Scope.AGENT_MANAGE)
-def resume(job_id: str) -> tuple[Response, int]:
+@blueprint.raises(NotFound, Conflict)
+@blueprint.response(202, JobView)
+def resume(job_id: str) -> dict[str, Any]:
     """Let a paused job go on."""
-    return _resource(_steering().resume(find_job(job_id).id)), 202
+    return _shown(_steering().resume(find_job(job_id).id))
 
 
 @blueprint.put("/throttle")
 @requires(Scope.AGENT_MANAGE)
-def throttle(job_id: str) -> Response:
+@blueprint.raises(NotFound, Conflict)
+@blueprint.arguments(Throttle)
+@blueprint.response(200, JobView)
+def throttle(asked: dict[str, Any], job_id: str) -> dict[str, Any]:
     """Let a job list so many entities a second at most; null lifts that."""
-    job = find_job(job_id)
-    rate = _body(ThrottleSchema())["entities_per_second"]
-    return _resource(_steering().throttle(job.id, rate))
+    return _shown(_steering().throttle(find_job(job_id).id, asked["entities_per_second"]))
 
 
 @blueprint.put("/priority")
 @requires(Scope.AGENT_MANAGE)
-def priority(job_id: str) -> Response:
+@blueprint.raises(NotFound, Conflict)
+@blueprint.arguments(PriorityChange)
+@blueprint.response(200, JobView)
+def priority(asked: dict[str, Any], job_id: str) -> dict[str, Any]:
     """Give a job another priority."""
-    job = find_job(job_id)
-    label = _body(PrioritySchema())["priority"]
-    return _resource(_steering().prioritise(job.id, Priority.labelled(label)))
+    wanted = Priority.labelled(asked["priority"])
+    return _shown(_steering().prioritise(find_job(job_id).id, wanted))
 
 
 def _steering() -> Steering:
     return Steering(services().runtime, services().dispatcher)
 
 
-def _resource(job: Job) -> Response:
-    return jsonify(job_resource(job, [], time.time()))
-
-
-def _body(schema: Schema) -> dict[str, Any]:
-    body = request.get_json(silent=True)
-    if not isinstance(body, dict):
-        raise ValidationError(f"Send a JSON object with the key '{next(iter(schema.fields))}'.")
-    loaded: dict[str, Any] = schema.load(body)
-    return loaded
+def _shown(job: Job) -> dict[str, Any]:
+    return job_resource(job, [], time.time())

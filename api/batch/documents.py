@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Response, request
-from flask_smorest import Blueprint
+from flask import Response, jsonify, request
 
 from api.authorization import requires
 from api.batch.common import PREFIX, library
@@ -15,17 +14,18 @@ from api.batch.schemas import (
     ChunkQuery,
     DocumentList,
     DocumentView,
-    FileForm,
     ListQuery,
-    NewDocument,
+    NewFile,
     NewFolder,
     NewText,
     NewUrl,
     Rename,
 )
+from api.blueprint import Blueprint
 from api.services import services
 from celeriac.catalog.documents import Document, DocumentKind
 from celeriac.catalog.lists import Window
+from celeriac.errors import DependencyUnavailable, ForbiddenAddress, NotFound
 from celeriac.knowledge import MAX_DOCUMENT
 from celeriac.security.principal import Scope
 from celeriac.voice import new_document
@@ -53,6 +53,7 @@ def add_text(new: dict[str, Any]) -> Document:
 
 @blueprint.post("/url")
 @requires(Scope.AGENT_MANAGE)
+@blueprint.raises(DependencyUnavailable, ForbiddenAddress)
 @blueprint.arguments(NewUrl)
 @blueprint.response(200, Added)
 def add_url(new: dict[str, Any]) -> Document:
@@ -75,12 +76,11 @@ def add_url(new: dict[str, Any]) -> Document:
 
 @blueprint.post("/file")
 @requires(Scope.AGENT_MANAGE)
-@blueprint.arguments(FileForm, location="files")
-@blueprint.arguments(NewDocument, location="form")
+@blueprint.arguments(NewFile, location="multipart")
 @blueprint.response(200, Added)
-def add_file(files: dict[str, Any], new: dict[str, Any]) -> Document:
+def add_file(new: dict[str, Any]) -> Document:
     """Add a file: text, Markdown, HTML, PDF or DOCX, of 10 MiB at most."""
-    file = files["file"]
+    file = new["file"]
     return library().add(
         new_document(
             DocumentKind.FILE,
@@ -122,6 +122,7 @@ def list_documents(query: dict[str, Any]) -> dict[str, Any]:
 
 @blueprint.get("/<document_id>")
 @requires(Scope.AGENT_READ)
+@blueprint.raises(NotFound)
 @blueprint.response(200, DocumentView)
 def get_document(document_id: str) -> dict[str, Any]:
     """One document."""
@@ -130,6 +131,7 @@ def get_document(document_id: str) -> dict[str, Any]:
 
 @blueprint.patch("/<document_id>")
 @requires(Scope.AGENT_MANAGE)
+@blueprint.raises(NotFound)
 @blueprint.arguments(Rename)
 @blueprint.response(200, DocumentView)
 def rename_document(change: dict[str, Any], document_id: str) -> dict[str, Any]:
@@ -139,15 +141,18 @@ def rename_document(change: dict[str, Any], document_id: str) -> dict[str, Any]:
 
 @blueprint.delete("/<document_id>")
 @requires(Scope.AGENT_MANAGE)
-@blueprint.response(200)
-def delete_document(document_id: str) -> dict[str, Any]:
+@blueprint.raises(NotFound)
+@blueprint.response(200, {"type": "object"})
+def delete_document(document_id: str) -> Response:
     """Delete a document, or a folder with what is in it, and take it out of every index."""
     library().delete(document_id)
-    return {}
+    return jsonify({})
 
 
 @blueprint.get("/<document_id>/content")
 @requires(Scope.AGENT_READ)
+@blueprint.raises(NotFound)
+@blueprint.response(200, {"type": "string", "format": "binary"}, content_type="*/*")
 def get_content(document_id: str) -> Response:
     """A document as it was added."""
     media_type = library().document(document_id).media_type or "application/octet-stream"
@@ -161,6 +166,7 @@ def get_content(document_id: str) -> Response:
 
 @blueprint.get("/<document_id>/chunks")
 @requires(Scope.AGENT_READ)
+@blueprint.raises(NotFound)
 @blueprint.arguments(ChunkQuery, location="query")
 @blueprint.response(200, ChunkList)
 def list_chunks(query: dict[str, Any], document_id: str) -> dict[str, Any]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flask_smorest import Blueprint
+from flask import Response, jsonify
 
 from api.authorization import requires
 from api.batch.common import PREFIX, library
 from api.batch.schemas import (
-    BatchRequest,
-    ModelQuery,
+    ANSWER,
+    ModelRequest,
     Overview,
     RagIndexList,
+    RagIndexRequests,
     RagIndexView,
 )
+from api.blueprint import Blueprint
 from api.services import services
 from celeriac.catalog.entries import EntryState
 from celeriac.errors import NotFound
@@ -38,14 +40,14 @@ ALMOST = 99.9
 
 @blueprint.post("/rag-index")
 @requires(Scope.AGENT_MANAGE)
-@blueprint.arguments(BatchRequest)
-@blueprint.response(200)
-def compute_rag_indexes(batch: dict[str, Any]) -> dict[str, Any]:
+@blueprint.arguments(RagIndexRequests)
+@blueprint.response(200, ANSWER)
+def compute_rag_indexes(batch: dict[str, Any]) -> Response:
     """Retrieve, and make where they are missing, RAG indexes of 1 to 100 documents."""
     if any(item["create_if_missing"] for item in batch["items"]):
         services().store_check.require()
     ours = library()
-    return {item["document_id"]: _answer(ours, item) for item in batch["items"]}
+    return jsonify({item["document_id"]: _answer(ours, item) for item in batch["items"]})
 
 
 def _answer(ours: VoiceLibrary, item: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,7 +78,8 @@ def get_overview() -> dict[str, Any]:
 
 @blueprint.post("/<document_id>/rag-index")
 @requires(Scope.AGENT_MANAGE)
-@blueprint.arguments(ModelQuery)
+@blueprint.raises(NotFound)
+@blueprint.arguments(ModelRequest)
 @blueprint.response(200, RagIndexView)
 def compute_rag_index(asked: dict[str, Any], document_id: str) -> dict[str, Any]:
     """Retrieve, and make where it is missing, a document's RAG index."""
@@ -86,6 +89,7 @@ def compute_rag_index(asked: dict[str, Any], document_id: str) -> dict[str, Any]
 
 @blueprint.get("/<document_id>/rag-index")
 @requires(Scope.AGENT_READ)
+@blueprint.raises(NotFound)
 @blueprint.response(200, RagIndexList)
 def list_rag_indexes(document_id: str) -> dict[str, Any]:
     """Every RAG index of a document."""
@@ -94,6 +98,7 @@ def list_rag_indexes(document_id: str) -> dict[str, Any]:
 
 @blueprint.delete("/<document_id>/rag-index/<rag_index_id>")
 @requires(Scope.AGENT_MANAGE)
+@blueprint.raises(NotFound)
 @blueprint.response(200, RagIndexView)
 def delete_rag_index(document_id: str, rag_index_id: str) -> dict[str, Any]:
     """Take a document out of one index."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from flask_smorest.fields import Upload
 from marshmallow import Schema, ValidationError, fields, validates_schema
 from marshmallow.validate import Length, OneOf, Range
+
+from api.bodies import Strict, Truth
 
 MODELS = ("e5_mistral_7b_instruct", "multilingual_e5_large_instruct", "gemini-embedding-001")
 STATUSES = (
     *("created", "processing", "failed", "succeeded"),
     *("rag_limit_exceeded", "document_too_small", "cannot_index_folder"),
 )
+A_DOCUMENT = "6f0c5d1e-7b0a-4f0e-9a53-0d5a1f6f2c05"
+"""In examples; as in paths."""
 MAX_ITEMS = 100
 MAX_ID = 256
 MAX_NAME = 512
@@ -21,16 +25,20 @@ MAX_TEXT = 10 * 1024 * 1024
 MAX_URL = 2048
 
 
-class Item(Schema):
+class Item(Strict):
     """A RAG index that is asked for."""
 
     document_id = fields.String(required=True, validate=Length(max=MAX_ID))
-    create_if_missing = fields.Boolean(required=True, truthy={True}, falsy={False})
+    create_if_missing = Truth(required=True)
     model = fields.String(required=True, validate=OneOf(MODELS))
 
 
-class BatchRequest(Schema):
+class RagIndexRequests(Strict):
     """RAG indexes that are asked for."""
+
+    EXAMPLE: ClassVar = {
+        "items": [{"document_id": A_DOCUMENT, "create_if_missing": True, "model": MODELS[1]}]
+    }
 
     items = fields.List(fields.Nested(Item), required=True, validate=Length(1, MAX_ITEMS))
 
@@ -65,8 +73,46 @@ class RagIndexList(Schema):
     indexes = fields.List(fields.Nested(RagIndexView), required=True)
 
 
+class Success(Schema):
+    """A RAG index that there is."""
+
+    status = fields.String(required=True, validate=OneOf(["success"]))
+    data = fields.Nested(RagIndexView, required=True)
+
+
+class Failure(Schema):
+    """Why there is no RAG index."""
+
+    status = fields.String(required=True, validate=OneOf(["failure"]))
+    error_code = fields.Integer(required=True)
+    error_status = fields.String(required=True)
+    error_message = fields.String(required=True)
+
+
+ANSWERS = (Success, Failure)
+ANSWER = {
+    "type": "object",
+    "description": "By document.",
+    "additionalProperties": {
+        "anyOf": [
+            {"$ref": "#/components/schemas/BatchSuccess"},
+            {"$ref": "#/components/schemas/BatchFailure"},
+        ]
+    },
+}
+"""What a batch is answered with; marshmallow has no schema of a map."""
+
+
 class ModelQuery(Schema):
     """An embedding model."""
+
+    model = fields.String(required=True, validate=OneOf(MODELS))
+
+
+class ModelRequest(Strict):
+    """An embedding model."""
+
+    EXAMPLE: ClassVar = {"model": MODELS[1]}
 
     model = fields.String(required=True, validate=OneOf(MODELS))
 
@@ -86,7 +132,7 @@ class Overview(Schema):
     models = fields.List(fields.Nested(ModelUsage), required=True)
 
 
-class NewDocument(Schema):
+class NewDocument(Strict):
     """What every new document may say."""
 
     name = fields.String(load_default=None, allow_none=True, validate=Length(1, MAX_NAME))
@@ -98,11 +144,18 @@ class NewDocument(Schema):
 class NewText(NewDocument):
     """A text."""
 
+    EXAMPLE: ClassVar = {
+        "name": "Opening hours",
+        "text": "The shop is open from 9 to 18 on weekdays, and from 10 to 14 on Saturdays.",
+    }
+
     text = fields.String(required=True, validate=Length(1, MAX_TEXT))
 
 
 class NewUrl(NewDocument):
     """A document at a URL."""
+
+    EXAMPLE: ClassVar = {"name": "Terms", "url": "https://www.example.com/terms.html"}
 
     url = fields.String(required=True, validate=Length(1, MAX_URL))
 
@@ -110,17 +163,23 @@ class NewUrl(NewDocument):
 class NewFolder(NewDocument):
     """A folder."""
 
+    EXAMPLE: ClassVar = {"name": "Manuals"}
+
     name = fields.String(required=True, validate=Length(1, MAX_NAME))
 
 
-class FileForm(Schema):
+class NewFile(NewDocument):
     """A file."""
+
+    EXAMPLE: ClassVar = {"name": "Manual", "file": "The manual's text."}
 
     file = Upload(required=True)
 
 
-class Rename(Schema):
+class Rename(Strict):
     """Another name."""
+
+    EXAMPLE: ClassVar = {"name": "Opening hours, 2027"}
 
     name = fields.String(required=True, validate=Length(1, MAX_NAME))
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from flask_smorest import Blueprint
-
+from api.blueprint import Blueprint
 from api.services import services
 from api.tenancy import current_tenant
 from celeriac.catalog.knowledge_bases import KnowledgeBase, KnowledgeIndex

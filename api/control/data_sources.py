@@ -18,6 +18,7 @@ from api.control.schemas import (
 from api.services import services
 from api.tenancy import current_tenant
 from celeriac.catalog.data_sources import DataSource
+from celeriac.errors import Conflict, NotFound
 from celeriac.security.principal import Scope
 
 blueprint = make_blueprint("data_sources", "Where the documents of knowledge bases come from.")
@@ -57,6 +58,7 @@ def list_data_sources(query: dict[str, Any]) -> dict[str, Any]:
 
 @blueprint.get("/data-sources/<data_source_id>")
 @requires(Scope.AGENT_READ)
+@blueprint.raises(NotFound)
 @blueprint.response(200, DataSourceView)
 def get_data_source(data_source_id: str) -> dict[str, Any]:
     """One data source."""
@@ -65,6 +67,7 @@ def get_data_source(data_source_id: str) -> dict[str, Any]:
 
 @blueprint.delete("/data-sources/<data_source_id>")
 @requires(Scope.AGENT_MANAGE)
+@blueprint.raises(NotFound, Conflict)
 @blueprint.response(200, Deleted)
 def delete_data_source(data_source_id: str) -> dict[str, Any]:
     """Delete a data source that no knowledge base is linked to."""
@@ -74,6 +77,7 @@ def delete_data_source(data_source_id: str) -> dict[str, Any]:
 
 @blueprint.post(LINKS)
 @requires(Scope.AGENT_MANAGE)
+@blueprint.raises(NotFound, Conflict)
 @blueprint.arguments(LinkRequest)
 @blueprint.response(201, DataSourceView)
 def link_data_source(asked: dict[str, Any], knowledge_base_id: str) -> dict[str, Any]:
@@ -83,6 +87,7 @@ def link_data_source(asked: dict[str, Any], knowledge_base_id: str) -> dict[str,
 
 @blueprint.get(LINKS)
 @requires(Scope.AGENT_READ)
+@blueprint.raises(NotFound)
 @blueprint.response(200, list_of(DataSourceView))
 def list_links(knowledge_base_id: str) -> dict[str, Any]:
     """The data sources that a knowledge base is linked to: all of them."""
@@ -93,6 +98,7 @@ def list_links(knowledge_base_id: str) -> dict[str, Any]:
 
 @blueprint.delete(f"{LINKS}/<data_source_id>")
 @requires(Scope.AGENT_MANAGE)
+@blueprint.raises(NotFound)
 @blueprint.response(200, Deleted)
 def unlink_data_source(knowledge_base_id: str, data_source_id: str) -> dict[str, Any]:
     """Unlink a data source; what it listed leaves the knowledge base's indexes."""

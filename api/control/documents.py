@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import request
-from flask_smorest.fields import Upload
-from marshmallow import Schema
 
 from api.authorization import requires
 from api.control.common import blueprint as make_blueprint
@@ -17,12 +15,14 @@ from api.control.schemas import (
     Deleted,
     DocumentView,
     ListQuery,
+    UploadForm,
     list_of,
 )
 from api.services import services
 from celeriac.catalog.documents import Document
 from celeriac.catalog.entries import Entry, EntryState
 from celeriac.catalog.knowledge_bases import KnowledgeIndex
+from celeriac.errors import Conflict, EmptyDocument, NotFound, TooLarge
 from celeriac.knowledge import MAX_DOCUMENT
 from celeriac.security.principal import Scope
 
@@ -33,15 +33,10 @@ MULTIPART = 64 * 1024
 """Bytes that a multipart body may have beside its file."""
 
 
-class UploadForm(Schema):
-    """A file."""
-
-    file = Upload(required=True)
-
-
 @blueprint.post(PATH)
 @requires(Scope.AGENT_MANAGE)
-@blueprint.arguments(UploadForm, location="files")
+@blueprint.raises(NotFound, Conflict, TooLarge, EmptyDocument)
+@blueprint.arguments(UploadForm, location="multipart")
 @blueprint.response(201, DocumentView)
 def upload_document(files: dict[str, Any], knowledge_base_id: str, index_id: str) -> dict[str, Any]:
     """Add a file: text, Markdown, HTML, PDF or DOCX, of 10 MiB at most. It is indexed at once, in
@@ -55,6 +50,7 @@ def upload_document(files: dict[str, Any], knowledge_base_id: str, index_id: str
 
 @blueprint.get(PATH)
 @requires(Scope.AGENT_READ)
+@blueprint.raises(NotFound)
 @blueprint.arguments(ListQuery, location="query")
 @blueprint.response(200, list_of(DocumentView))
 def list_documents(query: dict[str, Any], knowledge_base_id: str, index_id: str) -> dict[str, Any]:
@@ -74,6 +70,7 @@ def list_documents(query: dict[str, Any], knowledge_base_id: str, index_id: str)
 
 @blueprint.get(f"{PATH}/<document_id>")
 @requires(Scope.AGENT_READ)
+@blueprint.raises(NotFound)
 @blueprint.response(200, DocumentView)
 def get_document(knowledge_base_id: str, index_id: str, document_id: str) -> dict[str, Any]:
     """One document."""
@@ -83,6 +80,7 @@ def get_document(knowledge_base_id: str, index_id: str, document_id: str) -> dic
 
 @blueprint.delete(f"{PATH}/<document_id>")
 @requires(Scope.AGENT_MANAGE)
+@blueprint.raises(NotFound, Conflict)
 @blueprint.response(200, Deleted)
 def delete_document(knowledge_base_id: str, index_id: str, document_id: str) -> dict[str, Any]:
     """Delete a document from the knowledge base, and so from every index of it."""

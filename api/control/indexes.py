@@ -20,6 +20,7 @@ from api.services import services
 from api.tenancy import current_tenant
 from celeriac.catalog.entries import EntryState
 from celeriac.catalog.knowledge_bases import KnowledgeIndex
+from celeriac.errors import NotFound, WorkerTimeout
 from celeriac.model import Splitting
 from celeriac.security.principal import Scope
 from workers import searching
@@ -31,6 +32,7 @@ PATH = "/knowledge-bases/<knowledge_base_id>/indexes"
 
 @blueprint.post(PATH)
 @requires(Scope.AGENT_MANAGE)
+@blueprint.raises(NotFound)
 @blueprint.arguments(NewIndex)
 @blueprint.response(201, IndexView)
 def create_index(new: dict[str, Any], knowledge_base_id: str) -> dict[str, Any]:
@@ -49,6 +51,7 @@ def create_index(new: dict[str, Any], knowledge_base_id: str) -> dict[str, Any]:
 
 @blueprint.get(PATH)
 @requires(Scope.AGENT_READ)
+@blueprint.raises(NotFound)
 @blueprint.arguments(ListQuery, location="query")
 @blueprint.response(200, list_of(IndexView))
 def list_indexes(query: dict[str, Any], knowledge_base_id: str) -> dict[str, Any]:
@@ -61,6 +64,7 @@ def list_indexes(query: dict[str, Any], knowledge_base_id: str) -> dict[str, Any
 
 @blueprint.get(f"{PATH}/<index_id>")
 @requires(Scope.AGENT_READ)
+@blueprint.raises(NotFound)
 @blueprint.response(200, IndexView)
 def get_index(knowledge_base_id: str, index_id: str) -> dict[str, Any]:
     """One index, and whether its embedding model is available."""
@@ -69,6 +73,7 @@ def get_index(knowledge_base_id: str, index_id: str) -> dict[str, Any]:
 
 @blueprint.post(f"{PATH}/<index_id>/search")
 @requires(Scope.AGENT_READ)
+@blueprint.raises(NotFound, WorkerTimeout)
 @blueprint.arguments(SearchRequest)
 @blueprint.response(200, SearchView)
 def search_index(asked: dict[str, Any], knowledge_base_id: str, index_id: str) -> dict[str, Any]:

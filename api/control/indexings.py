@@ -12,7 +12,7 @@ from api.control.schemas import CancelQuery, IndexingView, ListQuery, list_of
 from api.services import services
 from celeriac.catalog.jobs import Job, JobState
 from celeriac.catalog.knowledge_bases import KnowledgeIndex
-from celeriac.errors import NotFound
+from celeriac.errors import Conflict, NotFound
 from celeriac.jobs import JobRunner
 from celeriac.security.principal import Scope
 
@@ -30,6 +30,7 @@ STATES: Mapping[JobState, str] = {
 
 @blueprint.post(f"{PATH}/indexings")
 @requires(Scope.AGENT_MANAGE)
+@blueprint.raises(NotFound, Conflict)
 @blueprint.response(201, IndexingView)
 def start_indexing(knowledge_base_id: str, index_id: str) -> dict[str, Any]:
     """Index the knowledge base's documents anew; what did not change costs next to nothing."""
@@ -40,6 +41,7 @@ def start_indexing(knowledge_base_id: str, index_id: str) -> dict[str, Any]:
 
 @blueprint.get(f"{PATH}/indexings")
 @requires(Scope.AGENT_READ)
+@blueprint.raises(NotFound)
 @blueprint.arguments(ListQuery(exclude=["name"]), location="query")
 @blueprint.response(200, list_of(IndexingView))
 def list_indexings(query: dict[str, Any], knowledge_base_id: str, index_id: str) -> dict[str, Any]:
@@ -52,6 +54,7 @@ def list_indexings(query: dict[str, Any], knowledge_base_id: str, index_id: str)
 
 @blueprint.get(f"{PATH}/indexings/<indexing_id>")
 @requires(Scope.AGENT_READ)
+@blueprint.raises(NotFound)
 @blueprint.response(200, IndexingView)
 def get_indexing(knowledge_base_id: str, index_id: str, indexing_id: str) -> dict[str, Any]:
     """One job over an index."""
@@ -61,6 +64,7 @@ def get_indexing(knowledge_base_id: str, index_id: str, indexing_id: str) -> dic
 
 @blueprint.get(f"{PATH}/active-indexing")
 @requires(Scope.AGENT_READ)
+@blueprint.raises(NotFound)
 @blueprint.response(200, IndexingView)
 def get_active_indexing(knowledge_base_id: str, index_id: str) -> dict[str, Any]:
     """The running job, else the latest that completed, else the oldest that waits."""
@@ -70,6 +74,7 @@ def get_active_indexing(knowledge_base_id: str, index_id: str) -> dict[str, Any]
 
 @blueprint.post(f"{PATH}/indexings/<indexing_id>/cancel")
 @requires(Scope.AGENT_MANAGE)
+@blueprint.raises(NotFound)
 @blueprint.arguments(CancelQuery, location="query")
 @blueprint.response(202, IndexingView)
 def cancel_indexing(

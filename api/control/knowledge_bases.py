@@ -18,6 +18,7 @@ from api.control.schemas import (
 from api.services import services
 from api.tenancy import current_tenant
 from celeriac.catalog.knowledge_bases import KnowledgeBase
+from celeriac.errors import NotFound
 from celeriac.security.principal import Scope
 
 blueprint = make_blueprint("knowledge_bases", "Knowledge bases: sets of documents.")
@@ -53,6 +54,7 @@ def list_knowledge_bases(query: dict[str, Any]) -> dict[str, Any]:
 
 @blueprint.get("/knowledge-bases/<knowledge_base_id>")
 @requires(Scope.AGENT_READ)
+@blueprint.raises(NotFound)
 @blueprint.response(200, KnowledgeBaseView)
 def get_knowledge_base(knowledge_base_id: str) -> dict[str, Any]:
     """One knowledge base."""
@@ -61,6 +63,7 @@ def get_knowledge_base(knowledge_base_id: str) -> dict[str, Any]:
 
 @blueprint.patch("/knowledge-bases/<knowledge_base_id>")
 @requires(Scope.AGENT_MANAGE)
+@blueprint.raises(NotFound)
 @blueprint.arguments(KnowledgeBaseChange)
 @blueprint.response(200, KnowledgeBaseView)
 def change_knowledge_base(change: dict[str, Any], knowledge_base_id: str) -> dict[str, Any]:
@@ -74,6 +77,7 @@ def change_knowledge_base(change: dict[str, Any], knowledge_base_id: str) -> dic
 
 @blueprint.delete("/knowledge-bases/<knowledge_base_id>")
 @requires(Scope.AGENT_MANAGE)
+@blueprint.raises(NotFound)
 @blueprint.response(200, Deleted)
 def delete_knowledge_base(knowledge_base_id: str) -> dict[str, Any]:
     """Delete a knowledge base with its documents and indexes."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 from zoneinfo import available_timezones
 
-from marshmallow import RAISE, Schema, ValidationError, fields, post_dump, validates_schema
+from flask_smorest.fields import Upload
+from marshmallow import Schema, ValidationError, fields, post_dump, validates_schema
 from marshmallow.validate import Length, OneOf, Range
 
+from api.bodies import Number, Strict
 from celeriac.catalog.data_sources import DataSourceType
 from celeriac.catalog.entries import EntryState
 from celeriac.catalog.knowledge_bases import DataOriginType
@@ -24,13 +26,6 @@ MAX_LIMIT = 1000
 
 _NAME = Length(1, MAX_NAME)
 _UUID = {"format": "uuid"}
-
-
-class Strict(Schema):
-    """Refuses keys that it does not know."""
-
-    class Meta:
-        unknown = RAISE
 
 
 class RefreshPolicy(Strict):
@@ -67,6 +62,13 @@ class RefreshPolicy(Strict):
 class NewKnowledgeBase(Strict):
     """What a knowledge base is made of."""
 
+    EXAMPLE: ClassVar = {
+        "name": "Handbook",
+        "description": "What everybody has to know.",
+        "index_refresh_policy": {"policy_type": "DAILY", "hour": 3, "minute": 0},
+        "data_origin_type": "LOCAL_FILES",
+    }
+
     name = fields.String(required=True, validate=_NAME)
     description = fields.String(load_default="", validate=Length(max=MAX_DESCRIPTION))
     index_refresh_policy = fields.Nested(RefreshPolicy, required=True)
@@ -75,6 +77,11 @@ class NewKnowledgeBase(Strict):
 
 class KnowledgeBaseChange(Strict):
     """What of a knowledge base can be changed."""
+
+    EXAMPLE: ClassVar = {
+        "name": "Handbook, second edition",
+        "index_refresh_policy": {"policy_type": "MANUAL"},
+    }
 
     name = fields.String(validate=_NAME)
     description = fields.String(validate=Length(max=MAX_DESCRIPTION))
@@ -95,6 +102,14 @@ class KnowledgeBaseView(Schema):
 
 class NewIndex(Strict):
     """What an index is made of. It cannot be changed: build another."""
+
+    EXAMPLE: ClassVar = {
+        "name": "small",
+        "embeddings_model_endpoint": "all-minilm-l6-v2",
+        "text_splitting": "SENTENCE",
+        "chunk_size": 256,
+        "chunk_overlap": 32,
+    }
 
     name = fields.String(load_default="", validate=Length(max=MAX_NAME))
     description = fields.String(load_default="", validate=Length(max=MAX_DESCRIPTION))
@@ -142,9 +157,11 @@ class IndexView(Compact):
 class SearchRequest(Strict):
     """A search."""
 
+    EXAMPLE: ClassVar = {"text": "how to ask for leave", "top_k": 2}
+
     text = fields.String(required=True, validate=Length(1, MAX_TEXT))
     top_k = fields.Integer(strict=True, load_default=2, validate=Range(1, MAX_LIMIT))
-    similarity_cutoff = fields.Float(load_default=None, allow_none=True)
+    similarity_cutoff = Number(load_default=None, allow_none=True)
 
 
 class FoundChunk(Schema):
@@ -200,6 +217,14 @@ class DocumentView(Compact):
     reindexing_needed = fields.Boolean(required=True)
 
 
+class UploadForm(Strict):
+    """A file."""
+
+    EXAMPLE: ClassVar = {"file": "The handbook's text."}
+
+    file = Upload(required=True)
+
+
 class Deleted(Schema):
     """What was deleted."""
 
@@ -210,6 +235,14 @@ class Deleted(Schema):
 
 class NewDataSource(Strict):
     """What a data source is made of."""
+
+    EXAMPLE: ClassVar = {
+        "name": "products",
+        "type": "REST",
+        "origin_url": "https://api.example.com/products",
+        "options": {"items": "data"},
+        "credentials": {"kind": "bearer", "token": "TOKEN"},
+    }
 
     name = fields.String(required=True, validate=_NAME)
     description = fields.String(load_default="", validate=Length(max=MAX_DESCRIPTION))
@@ -244,6 +277,8 @@ class DataSourceView(Schema):
 class LinkRequest(Strict):
     """Which data source to link."""
 
+    EXAMPLE: ClassVar = {"data_source_id": "6f0c5d1e-7b0a-4f0e-9a53-0d5a1f6f2c06"}
+
     data_source_id = fields.String(required=True, validate=Length(1, 64))
 
 
@@ -277,6 +312,7 @@ def list_of(view: type[Schema]) -> type[Schema]:
         f"{view.__name__.removesuffix('View')}List",
         (Compact,),
         {
+            "__module__": __name__,
             "object": fields.String(dump_default="list"),
             "has_more": fields.Boolean(required=True),
             "num_objects": fields.Integer(),

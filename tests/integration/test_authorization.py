@@ -39,6 +39,8 @@ WITHOUT_IDS = {
 }
 """Routes that name nothing by an id; what they list is tested on its own."""
 BODIES: dict[str, dict[str, Any]] = {
+    "steering.throttle": {"entities_per_second": 1},
+    "steering.priority": {"priority": "low"},
     "control_knowledge_bases.change_knowledge_base": {"name": "x"},
     "control_indexes.create_index": {
         "embeddings_model_endpoint": "stub",
@@ -50,7 +52,10 @@ BODIES: dict[str, dict[str, Any]] = {
     "rag_indexes.compute_rag_index": {"model": MODEL},
     "voice_documents.rename_document": {"name": "x"},
 }
-PUBLIC = {"health.healthz", "health.readyz", "oauth.token"}
+PUBLIC = {
+    *("health.healthz", "health.readyz", "oauth.token"),
+    *("docs.get_openapi", "docs.get_docs", "docs.get_docs_asset"),
+}
 
 
 def routes(site: Site) -> Iterator[tuple[str, Rule]]:
