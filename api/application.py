@@ -18,6 +18,7 @@ from api import (
     openapi,
     reindex,
     reindex_jobs,
+    schedules,
     search,
     steering,
 )
@@ -45,7 +46,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     for module in (health, oauth, reindex, search, generations, jobs, steering):
         app.register_blueprint(module.blueprint)
     described = openapi.register(app)
-    ours = (metadata.blueprint, reindex_jobs.blueprint)
+    ours = (metadata.blueprint, reindex_jobs.blueprint, schedules.blueprint)
     for blueprint in (*ours, *control.BLUEPRINTS, *batch.BLUEPRINTS):
         described.register_blueprint(blueprint)
     authorization.check_declared(app)

@@ -61,7 +61,7 @@ def configuration() -> dict[str, Any]:
         "result_accept_content": ["json"],
         "beat_max_loop_interval": 5,
         "beat_scheduler": "celery.beat:Scheduler",
-        "beat_schedule": schedules.beat_schedule(settings().configuration),
+        "beat_schedule": schedules.beat_schedule(),
     }
 
 

@@ -216,6 +216,22 @@ def show_jobs(jobs: Sequence[Job]) -> None:
             _say(f"{job.id}: {job.message}")
 
 
+def show_schedules(schedules: Iterable[JobResource]) -> None:
+    """Schedules as the API tells them."""
+    table = _table("schedule", "of", "cron", "time zone", "from", "next", "last run", "last job")
+    for one in schedules:
+        of = one["entity_type"] or f"knowledge base {one['knowledge_base_id']}"
+        origin = f"{one['origin']}, changed" if one["overridden"] else one["origin"]
+        following = "paused" if one["paused"] else _moment(one["next_at"])
+        ran = _moment(one["last_run_at"]) if one["last_run_at"] else "never"
+        cells = (one["id"], of, one["cron"], one["timezone"], origin, following, ran)
+        table.add_row(*map(_text, (*cells, one["last_job_id"] or "")))
+    output().print(table)
+    for one in schedules:
+        if one["message"]:
+            _say(f"{one['id']}: {one['message']}")
+
+
 def show_generations(generations: Iterable[Generation]) -> None:
     table = _table("generation", "state", "model", "equal to its source", "partition", "collection")
     for one in generations:

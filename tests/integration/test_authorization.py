@@ -25,6 +25,7 @@ from api.authorization import scope_of
 from celeriac.catalog.data_sources import DataSourceType
 from celeriac.catalog.documents import DocumentKind
 from celeriac.catalog.knowledge_bases import DataOriginType
+from celeriac.configuration.schedule import Schedule
 from celeriac.knowledge import Knowledge
 from celeriac.model import Splitting
 from celeriac.runtime import Runtime
@@ -57,6 +58,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "chunk_size": 100,
     },
     "control_indexes.search_index": {"text": "x"},
+    "schedules.change_schedule": {"cron": "0 3 * * *"},
     "control_data_sources.link_data_source": {"data_source_id": MISSING},
     "rag_indexes.compute_rag_index": {"model": MODEL},
     "voice_documents.rename_document": {"name": "x"},
@@ -85,6 +87,11 @@ class Site:
         """A queued job of the tenant."""
         index_id = self.runtime.catalog.indexes.ensure(tenant, "article")
         return self.runtime.catalog.jobs.request(index_id, tenant, "article").job.id
+
+    def schedule(self, tenant: str) -> str:
+        """A schedule of the tenant's."""
+        schedules = self.runtime.catalog.schedules
+        return schedules.add(tenant, "article", Schedule("0 3 * * *")).id
 
     def knowledge(self, tenant: str) -> dict[str, str]:
         """Ids of what a tenant has under the control contract."""
@@ -210,7 +217,8 @@ def test_no_route_answers_without_a_credential(site: Site) -> None:
         assert_refused(answer, rule, 401, "oauth.v2.MissingAccessToken")
 
 
-def test_no_route_answers_to_an_invalid_credential(site: Site) -> None:
+def test_no_route_answers_to_an_invalid_credential(open_site: Open) -> None:
+    site = open_site(failures_per_minute=1000)
     secret = Secret.new(SecretKind.API_KEY)
     for method, rule in routes(site):
         answer = site.ask(method, path_of(rule), secret)
@@ -274,7 +282,7 @@ def ids_of(site: Site, tenant: str, rule: Rule) -> dict[str, str]:
     elif rule.rule.startswith("/api/v1/control/"):
         found = site.knowledge(tenant)
     else:
-        found = {"job_id": site.job(tenant)}
+        found = {"job_id": site.job(tenant), "schedule_id": site.schedule(tenant)}
     missing = rule.arguments - NAMES - found.keys()
     assert not missing, f"{rule.rule}: say here how to make {missing} of another tenant"
     return {name: one for name, one in found.items() if name in rule.arguments}
