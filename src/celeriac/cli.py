@@ -1,12 +1,13 @@
 """The command `celeriac`.
 
-`plan`, `audit`, `explain`, `search`, `jobs`, `generations` and `keys` work in this process, on the
-servers that the environment names or on the data of a standalone celeriac that does not run.
+`plan`, `audit`, `explain`, `search`, `jobs`, `generations`, `keys` and `doctor` work in this
+process, on the servers that the environment names or on the data of a standalone celeriac that does
+not run.
 `reindex`, `retry`, `confirm-removal`, `rollback`, `cancel`, `pause`, `resume`, `throttle`,
 `priority` and `schedules` go through the REST API.
 
 Exit status: 0 fine, 1 an error, told in one line on stderr, 2 wrong usage, 3 an audit found
-differences or a job did not succeed.
+differences, a job did not succeed or a doctor warns.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from celeriac.catalog.jobs import JobState
 from celeriac.cli_keys import keys
 from celeriac.cli_options import Command, as_json, of_type, open_remote, through_api
 from celeriac.cli_schedules import schedules
+from celeriac.doctor import Level, examine
 from celeriac.errors import CeleriacError, ConfigurationError, TransientError
 from celeriac.explain import explain as run_explain
 from celeriac.generations import index_of
@@ -297,6 +299,25 @@ def rollback(
     with open_remote(url, key) as remote:
         done = remote.roll_back(tenant, entity_type, undo=undo)
     console.show_json(done) if as_json else console.show_rollback(done)
+
+
+@main.command()
+@click.option("--models", is_flag=True, help="Load the declared models and embed a text with each.")
+@as_json
+def doctor(models: bool, as_json: bool) -> None:
+    """Examine this installation: servers, their settings, clocks, models, this machine.
+
+    Ends with status 1 where something is wrong, with 3 where there is only something to think of.
+    """
+    with _counting("examining"):
+        found = list(examine(Settings.load(), load_models=models))
+    worst = max(one.level for one in found)
+    if as_json:
+        shown = [{**asdict(one), "level": one.level.label} for one in found]
+        console.show_json({"level": worst.label, "findings": shown})
+    else:
+        console.show_findings(found)
+    sys.exit({Level.OK: 0, Level.WARNING: DIFFERENT, Level.ERROR: 1}[worst])
 
 
 @contextmanager

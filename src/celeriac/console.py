@@ -19,6 +19,7 @@ from celeriac.catalog.api_keys import ApiKey, FoundKey
 from celeriac.catalog.indexes import Generation
 from celeriac.catalog.jobs import Job
 from celeriac.comparison import Findings
+from celeriac.doctor import Finding, Level
 from celeriac.explain import Explanation
 from celeriac.model import EntityFailure
 from celeriac.plan import Plan
@@ -230,6 +231,16 @@ def show_schedules(schedules: Iterable[JobResource]) -> None:
     for one in schedules:
         if one["message"]:
             _say(f"{one['id']}: {one['message']}")
+
+
+def show_findings(findings: Iterable[Finding]) -> None:
+    """What a doctor found, each with what to do."""
+    table = _table("", "check", "found", "what to do")
+    for one in findings:
+        style = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}[one.level]
+        label = Text(one.level.label, style=style)
+        table.add_row(label, _text(one.check), _text(one.message), _text(one.remedy))
+    output().print(table)
 
 
 def show_generations(generations: Iterable[Generation]) -> None:
