@@ -20,6 +20,7 @@ from api import (
     openapi,
     reindex,
     reindex_jobs,
+    schedules,
     search,
     steering,
 )
@@ -35,7 +36,7 @@ MAX_BODY = 1024 * 1024
 
 BLUEPRINTS = (
     *(reindex.blueprint, metadata.blueprint, search.blueprint, generations.blueprint),
-    *(jobs.blueprint, steering.blueprint, reindex_jobs.blueprint),
+    *(jobs.blueprint, steering.blueprint, reindex_jobs.blueprint, schedules.blueprint),
     *control.BLUEPRINTS,
     *batch.BLUEPRINTS,
     *(oauth.blueprint, health.blueprint, docs.blueprint),

@@ -27,6 +27,7 @@ from celeriac.configuration.schemas import (
     EntityTypeSchema,
     FilterFieldSchema,
     IndexSchema,
+    ScheduleSchema,
     TenantSchema,
     TextFieldSchema,
 )
@@ -103,6 +104,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "text_field": lambda: keys(TextFieldSchema()),
     "filter_field": lambda: keys(FilterFieldSchema()),
     "index": lambda: keys(IndexSchema()),
+    "schedule": lambda: keys(ScheduleSchema()),
     "canary": lambda: keys(CanarySchema()),
     "sources": sources,
     "builtin_models": models,
@@ -147,8 +149,10 @@ def _type(field: fields.Field[Any]) -> str:
     choices = _choices(field)
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
+    if "value" in field.metadata:
+        return str(field.metadata["value"])
     if isinstance(field, fields.List):
-        return str(field.metadata.get("value", f"list of {_type(field.inner)}s"))
+        return f"list of {_type(field.inner)}s"
     name = next((name for kind, name in _TYPES if isinstance(field, kind)), "any")
     return name + _bounds(field)
 

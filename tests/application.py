@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 from celeriac.catalog.data_sources import DataSourceType
 from celeriac.catalog.documents import DocumentKind
 from celeriac.catalog.knowledge_bases import DataOriginType
+from celeriac.configuration.schedule import Schedule
 from celeriac.knowledge import Knowledge
 from celeriac.model import Splitting
 from celeriac.runtime import Runtime
@@ -47,6 +48,11 @@ class Site:
         """A queued job of the tenant."""
         index_id = self.runtime.catalog.indexes.ensure(tenant, "article")
         return self.runtime.catalog.jobs.request(index_id, tenant, "article").job.id
+
+    def schedule(self, tenant: str) -> str:
+        """A schedule of the tenant's."""
+        schedules = self.runtime.catalog.schedules
+        return schedules.add(tenant, "article", Schedule("0 3 * * *")).id
 
     def knowledge(self, tenant: str) -> dict[str, str]:
         """Ids of what a tenant has under the control contract."""

@@ -14,12 +14,10 @@ from celery.signals import (
 )
 
 from celeriac import logs
+from celeriac.dispatch import VISIBILITY_TIMEOUT
 from celeriac.runtime import required
 from workers import process, schedules
 from workers.process import settings
-
-VISIBILITY_TIMEOUT = 600
-"""Seconds after which Redis gives a message to another worker; every task takes far less."""
 
 
 def configuration() -> dict[str, Any]:
@@ -61,7 +59,7 @@ def configuration() -> dict[str, Any]:
         "result_accept_content": ["json"],
         "beat_max_loop_interval": 5,
         "beat_scheduler": "celery.beat:Scheduler",
-        "beat_schedule": schedules.beat_schedule(settings().configuration),
+        "beat_schedule": schedules.beat_schedule(),
     }
 
 

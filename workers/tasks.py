@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from celery import Task
-from redis.exceptions import RedisError
-
-from celeriac.errors import TransientError
 from celeriac.finish import Finisher
-from celeriac.jobs import JobRunner, request_job
-from celeriac.knowledge import Knowledge
+from celeriac.jobs import JobRunner
 from celeriac.paging import PageRunner
+from celeriac.schedules import Schedules
 from workers.application import app
 from workers.dispatch import CeleryDispatcher
 from workers.process import runtime
@@ -47,23 +43,7 @@ def recover() -> None:
         _jobs().recover()
 
 
-@app.task(name="celeriac.refresh", priority=3)
-def refresh() -> None:
-    """Index the knowledge bases whose refresh policy asks for it."""
-    now = runtime().catalog.database.now()
-    Knowledge(runtime(), dispatcher).refresh_due(now)
-
-
-@app.task(
-    name="celeriac.scheduled_reindex",
-    priority=3,
-    bind=True,
-    autoretry_for=(TransientError, RedisError),
-    retry_backoff=True,
-    max_retries=20,
-)
-def scheduled_reindex(self: Task, tenant: str, entity_type: str) -> None:
-    """Reindex an entity type because its schedule says so; an outage at the tick delays it."""
-    tick = f"reindex:{tenant}:{entity_type}"
-    if self.request.retries or take_tick(runtime().redis, tick, seconds=50):
-        request_job(runtime(), dispatcher, tenant, entity_type)
+@app.task(name="celeriac.run_schedules", priority=3)
+def run_schedules() -> None:
+    """Request the jobs that are due by a schedule or a refresh policy."""
+    Schedules(runtime(), dispatcher).run_due()

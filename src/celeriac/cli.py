@@ -1,12 +1,13 @@
 """The command `celeriac`.
 
-`plan`, `audit`, `explain`, `search`, `jobs`, `generations` and `keys` work in this process, on the
-servers that the environment names or on the data of a standalone celeriac that does not run.
-`reindex`, `retry`, `rollback`, `cancel`, `pause`, `resume`, `throttle` and `priority` go through
-the REST API.
+`plan`, `audit`, `explain`, `search`, `jobs`, `generations`, `keys` and `doctor` work in this
+process, on the servers that the environment names or on the data of a standalone celeriac that does
+not run.
+`reindex`, `retry`, `confirm-removal`, `rollback`, `cancel`, `pause`, `resume`, `throttle`,
+`priority` and `schedules` go through the REST API.
 
 Exit status: 0 fine, 1 an error, told in one line on stderr, 2 wrong usage, 3 an audit found
-differences or a job did not succeed.
+differences, a job did not succeed or a doctor warns.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -30,6 +31,9 @@ from celeriac import console
 from celeriac.audit import audit as run_audit
 from celeriac.catalog.jobs import JobState
 from celeriac.cli_keys import keys
+from celeriac.cli_options import Command, as_json, of_type, open_remote, through_api
+from celeriac.cli_schedules import schedules
+from celeriac.doctor import Level, examine
 from celeriac.errors import CeleriacError, ConfigurationError, TransientError
 from celeriac.explain import explain as run_explain
 from celeriac.generations import index_of
@@ -45,8 +49,6 @@ DIFFERENT = 3
 POLL_INTERVAL = 0.5
 PATIENCE = 60.0
 """Seconds that a watch goes on while the API does not answer."""
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Failure(click.ClickException):
@@ -78,24 +80,12 @@ def main(context: click.Context) -> None:
 
 
 main.add_command(keys)
+main.add_command(schedules)
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 watched = click.option(
     "--watch", is_flag=True, help="Stay until the job ends; status 3 if it fails."
 )
-
-
-def of_type(command: Command) -> Command:
-    """Arguments that name an entity type."""
-    return click.argument("tenant")(click.argument("entity_type", metavar="TYPE")(command))
-
-
-def through_api(command: Command) -> Command:
-    """Options that name an API; the defaults are standalone's."""
-    url = click.option("--url", help="The API; CELERIAC_HOST and CELERIAC_PORT by default.")
-    key = click.option("--key", help="Its key; better set CELERIAC_API_KEY.")
-    return url(key(command))
 
 
 def of_job(command: Command) -> Command:
@@ -193,7 +183,7 @@ def reindex(
     *, tenant: str, entity_type: str, watch: bool, url: str | None, key: str | None, as_json: bool
 ) -> None:
     """Ask for a reindex through the API."""
-    with _remote(url, key) as remote:
+    with open_remote(url, key) as remote:
         _follow(remote, remote.reindex(tenant, entity_type), watch, as_json)
 
 
@@ -215,9 +205,22 @@ def retry(
     as_json: bool,
 ) -> None:
     """Retry the entities that failed in a job, and nothing else, through the API."""
-    with _remote(url, key) as remote:
+    with open_remote(url, key) as remote:
         new = remote.retry(job_id, error_class, retryable_only=retryable_only)
         _follow(remote, new, watch, as_json)
+
+
+@main.command("confirm-removal")
+@click.argument("job_id", metavar="JOB")
+@watched
+@through_api
+@as_json
+def confirm_removal(
+    *, job_id: str, watch: bool, url: str | None, key: str | None, as_json: bool
+) -> None:
+    """Reindex once more after JOB refused to remove that much, with leave to, through the API."""
+    with open_remote(url, key) as remote:
+        _follow(remote, remote.confirm_removal(job_id), watch, as_json)
 
 
 @main.command()
@@ -262,7 +265,7 @@ def _steer(
     url: str | None, key: str | None, as_json: bool, do: Callable[[Remote], JobResource]
 ) -> None:
     """Do something to a job and show it as it is then."""
-    with _remote(url, key) as remote:
+    with open_remote(url, key) as remote:
         job = do(remote)
     console.show_json(job) if as_json else console.show_job(job)
 
@@ -293,9 +296,28 @@ def rollback(
 
     What is declared is not built again until it changes, or until --undo.
     """
-    with _remote(url, key) as remote:
+    with open_remote(url, key) as remote:
         done = remote.roll_back(tenant, entity_type, undo=undo)
     console.show_json(done) if as_json else console.show_rollback(done)
+
+
+@main.command()
+@click.option("--models", is_flag=True, help="Load the declared models and embed a text with each.")
+@as_json
+def doctor(models: bool, as_json: bool) -> None:
+    """Examine this installation: servers, their settings, clocks, models, this machine.
+
+    Ends with status 1 where something is wrong, with 3 where there is only something to think of.
+    """
+    with _counting("examining"):
+        found = list(examine(Settings.load(), load_models=models))
+    worst = max(one.level for one in found)
+    if as_json:
+        shown = [{**asdict(one), "level": one.level.label} for one in found]
+        console.show_json({"level": worst.label, "findings": shown})
+    else:
+        console.show_findings(found)
+    sys.exit({Level.OK: 0, Level.WARNING: DIFFERENT, Level.ERROR: 1}[worst])
 
 
 @contextmanager
@@ -341,23 +363,6 @@ def _no_data(variable: str, settings: Settings) -> ConfigurationError:
         f"{variable} is not set, and a standalone celeriac has no data in {settings.home}; "
         "set it, or set CELERIAC_HOME to standalone's folder."
     )
-
-
-def _remote(url: str | None, key: str | None) -> Remote:
-    settings = Settings.load()
-    key = key or settings.api_key
-    if not key:
-        raise ConfigurationError(
-            "There is no key for the API: set CELERIAC_API_KEY, or give --key; "
-            "standalone prints its key when it starts."
-        )
-    return Remote(url or _own_url(settings), key)
-
-
-def _own_url(settings: Settings) -> str:
-    """Where standalone listens; an address of all interfaces is reached on this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 def _follow(remote: Remote, job_id: str, watch: bool, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from marshmallow import ValidationError
 
 from celeriac import console
 from celeriac.catalog.api_keys import ApiKey
+from celeriac.cli_options import as_json
 from celeriac.configuration.names import TENANT_NAME
 from celeriac.runtime import Runtime
 from celeriac.security.principal import EVERY_TENANT, Scope
@@ -55,7 +56,6 @@ class TenantName(click.ParamType[str]):
             self.fail(f"{text!r}: {error.messages[0]}; or '*' for every tenant.", param, ctx)
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 key_id = click.argument("key_id", metavar="ID")
 
 

@@ -19,6 +19,7 @@ from celeriac.catalog.api_keys import ApiKey, FoundKey
 from celeriac.catalog.indexes import Generation
 from celeriac.catalog.jobs import Job
 from celeriac.comparison import Findings
+from celeriac.doctor import Finding, Level
 from celeriac.explain import Explanation
 from celeriac.model import EntityFailure
 from celeriac.plan import Plan
@@ -214,6 +215,32 @@ def show_jobs(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if job.message:
             _say(f"{job.id}: {job.message}")
+
+
+def show_schedules(schedules: Iterable[JobResource]) -> None:
+    """Schedules as the API tells them."""
+    table = _table("schedule", "of", "cron", "time zone", "from", "next", "last run", "last job")
+    for one in schedules:
+        of = one["entity_type"] or f"knowledge base {one['knowledge_base_id']}"
+        origin = f"{one['origin']}, changed" if one["overridden"] else one["origin"]
+        following = "paused" if one["paused"] else _moment(one["next_at"])
+        ran = _moment(one["last_run_at"]) if one["last_run_at"] else "never"
+        cells = (one["id"], of, one["cron"], one["timezone"], origin, following, ran)
+        table.add_row(*map(_text, (*cells, one["last_job_id"] or "")))
+    output().print(table)
+    for one in schedules:
+        if one["message"]:
+            _say(f"{one['id']}: {one['message']}")
+
+
+def show_findings(findings: Iterable[Finding]) -> None:
+    """What a doctor found, each with what to do."""
+    table = _table("", "check", "found", "what to do")
+    for one in findings:
+        style = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}[one.level]
+        label = Text(one.level.label, style=style)
+        table.add_row(label, _text(one.check), _text(one.message), _text(one.remedy))
+    output().print(table)
 
 
 def show_generations(generations: Iterable[Generation]) -> None:

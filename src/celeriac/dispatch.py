@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+VISIBILITY_TIMEOUT = 600
+"""Seconds after which Redis gives a message to another worker; every task takes far less."""
 LONGEST_WAIT = 60.0
 """Seconds that a message of a throttled job is delayed at most; it is put off again if need be. The
 broker would hold one that is delayed for longer to be lost."""

@@ -20,7 +20,6 @@ from celeriac.documents import media_type_of
 from celeriac.errors import ConfigurationError, Conflict, EmptyDocument, NotFound, TooLarge
 from celeriac.jobs import request_job
 from celeriac.model import Splitting
-from celeriac.refresh import last_due
 from celeriac.runtime import Runtime
 
 MAX_DOCUMENT = 10 * 1024 * 1024
@@ -99,17 +98,6 @@ class Knowledge:
                 code="PENDING_INDEXING_ALREADY_EXISTS_FOR_KB",
             )
         return request.job
-
-    def refresh_due(self, now: float) -> list[KnowledgeBase]:
-        """Index the knowledge bases whose refresh policy asks for it by `now`, once a moment
-        however often this is called; a moment that was missed is caught up once."""
-        taken = []
-        for base in self._catalog.knowledge_bases.refreshed_by_policy():
-            due = last_due(base.refresh_policy, now)
-            if due is not None and self._catalog.knowledge_bases.take_refresh(base.id, due):
-                self._request_all(base)
-                taken.append(base)
-        return taken
 
     def active_indexing(self, index: KnowledgeIndex) -> Job:
         """The running job, else the one that completed last, else the oldest that waits."""

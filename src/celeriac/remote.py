@@ -89,6 +89,35 @@ class Remote:
         """Give the job another priority; as it is now."""
         return self._resource("PUT", f"/jobs/{_part(job_id)}/priority", {"priority": priority})
 
+    def schedules(self, tenant: str) -> JobResource:
+        """The tenant's schedules, under `schedules`."""
+        return self._resource("GET", _schedules(tenant))
+
+    def add_schedule(self, tenant: str, entity_type: str, cron: str, timezone: str) -> JobResource:
+        """Have an entity type reindexed at more times; the new schedule."""
+        body = {"entity_type": entity_type, "cron": cron, "timezone": timezone}
+        return self._resource("POST", _schedules(tenant), body)
+
+    def change_schedule(self, tenant: str, schedule_id: str, **change: str) -> JobResource:
+        """Have a schedule due at other times; `change` has cron, timezone or both."""
+        return self._resource("PATCH", _schedules(tenant, schedule_id), change)
+
+    def pause_schedule(self, tenant: str, schedule_id: str) -> JobResource:
+        """Have a schedule not run; as it is now."""
+        return self._resource("POST", f"{_schedules(tenant, schedule_id)}/pause")
+
+    def resume_schedule(self, tenant: str, schedule_id: str) -> JobResource:
+        """Have a schedule run again; as it is now."""
+        return self._resource("POST", f"{_schedules(tenant, schedule_id)}/resume")
+
+    def delete_schedule(self, tenant: str, schedule_id: str) -> None:
+        """Remove a schedule that was added."""
+        self._ask("DELETE", _schedules(tenant, schedule_id))
+
+    def confirm_removal(self, job_id: str) -> str:
+        """Ask for a reindex that may remove what a job refused to; the id of the new job."""
+        return self._accepted(f"/jobs/{_part(job_id)}/confirm-removal")
+
     def _accepted(self, path: str, body: object = None) -> str:
         """The id of the job that a request was given."""
         location = self._ask("POST", path, body).headers.get("Location", "")
@@ -149,7 +178,14 @@ def _message(answer: httpx.Response) -> str:
         return ""
     fault = body.get("fault")
     found = fault.get("faultstring") if isinstance(fault, Mapping) else body.get("message")
-    return str(found or "")
+    return " ".join([str(found or ""), *_details(body.get("details"))])
+
+
+def _details(details: object) -> list[str]:
+    """What is wrong with which part of a request."""
+    if not isinstance(details, list):
+        return []
+    return [f"{one.get('field')}: {one.get('message')}" for one in details]
 
 
 def _json(answer: httpx.Response) -> object:
@@ -158,6 +194,10 @@ def _json(answer: httpx.Response) -> object:
     except ValueError:
         return None
     return found
+
+
+def _schedules(tenant: str, *schedule: str) -> str:
+    return "/".join(["/indexing", _part(tenant), "schedules", *map(_part, schedule)])
 
 
 def _part(name: str) -> str:

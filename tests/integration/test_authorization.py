@@ -48,6 +48,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "chunk_size": 100,
     },
     "control_indexes.search_index": {"text": "x"},
+    "schedules.change_schedule": {"cron": "0 3 * * *"},
     "control_data_sources.link_data_source": {"data_source_id": MISSING},
     "rag_indexes.compute_rag_index": {"model": MODEL},
     "voice_documents.rename_document": {"name": "x"},
@@ -99,7 +100,8 @@ def test_no_route_answers_without_a_credential(site: Site) -> None:
         assert_refused(answer, rule, 401, "oauth.v2.MissingAccessToken")
 
 
-def test_no_route_answers_to_an_invalid_credential(site: Site) -> None:
+def test_no_route_answers_to_an_invalid_credential(open_site: Open) -> None:
+    site = open_site(failures_per_minute=1000)
     secret = Secret.new(SecretKind.API_KEY)
     for method, rule in routes(site):
         answer = site.ask(method, path_of(rule), secret)
@@ -237,7 +239,7 @@ def ids_of(site: Site, tenant: str, rule: Rule) -> dict[str, str]:
     elif rule.rule.startswith("/api/v1/control/"):
         found = site.knowledge(tenant)
     else:
-        found = {"job_id": site.job(tenant)}
+        found = {"job_id": site.job(tenant), "schedule_id": site.schedule(tenant)}
     missing = rule.arguments - NAMES - found.keys()
     assert not missing, f"{rule.rule}: say here how to make {missing} of another tenant"
     return {name: one for name, one in found.items() if name in rule.arguments}

@@ -444,18 +444,6 @@ def test_a_linked_data_source_cannot_be_deleted(linked: Linked) -> None:
         linked.library.knowledge.data_source(TENANT, made.id)
 
 
-def test_a_refresh_is_taken_once_and_a_missed_one_caught_up_once(library: Library) -> None:
-    policy = {"policy_type": "HOURLY", "minute": 0}
-    library.catalog.knowledge_bases.update(library.base.id, {"refresh_policy": policy})
-    index = library.new_index()
-    now = library.catalog.database.now()
-    assert library.knowledge.refresh_due(now) == []
-    later = now + 5 * 3600
-    assert [one.id for one in library.knowledge.refresh_due(later)] == [library.base.id]
-    assert library.knowledge.refresh_due(later) == []
-    assert library.catalog.jobs.waiting(index.id) is not None
-
-
 def test_messages_that_arrive_twice_change_nothing(library: Library) -> None:
     index = library.new_index()
     document = library.upload("a.txt", words(300))

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celeriac.configuration import Canary, Configuration, load_configuration
+from celeriac.configuration.schedule import Schedule
 from celeriac.embedding.models import Engine
 from celeriac.embedding.registry import BUILTIN
 from celeriac.errors import ConfigurationError, NotFound
@@ -153,7 +154,7 @@ def test_everything_that_can_be_declared(tmp_path: Path) -> None:
         ),
         own_collection=True,
     )
-    assert parts.schedule == "*/15 8-18 * * mon-fri"
+    assert parts.schedule == Schedule("*/15 8-18 * * mon-fri")
     assert parts.removal_limit == 0.5
     assert parts.canaries == (
         Canary("a part that never wears", ("p-17", "p-18"), 3),
@@ -350,7 +351,25 @@ def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_file(tmp_path: Pa
             text_fields: [a]
             schedule: 5
             """,
-            "7: {type}.schedule: must be text; it is 5",
+            "7: {type}.schedule: must be a cron expression, or a mapping with the keys cron and "
+            "timezone; it is 5",
+        ),
+        (
+            """
+            source: {kind: files, path: x}
+            text_fields: [a]
+            schedule: {cron: 0 3 * * *, timezone: Europe/Berlim}
+            """,
+            "7: {type}.schedule.timezone: there is no time zone 'Europe/Berlim'; name one such as "
+            "Europe/Berlin",
+        ),
+        (
+            """
+            source: {kind: files, path: x}
+            text_fields: [a]
+            schedule: {timezone: Europe/Berlin}
+            """,
+            "7: {type}.schedule.cron: is required, and missing",
         ),
         (
             """

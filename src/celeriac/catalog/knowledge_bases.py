@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, RowMapping, Select, Table, and_, func, select, update
+from sqlalchemy import ColumnElement, Row, RowMapping, Select, Table, and_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from celeriac.catalog.database import Database, epoch_now
@@ -166,26 +166,13 @@ class KnowledgeBases:
         with self._database.write() as connection:
             connection.execute(statement)
 
-    def refreshed_by_policy(self) -> builtins.list[KnowledgeBase]:
-        """Every tenant's knowledge bases that are indexed by themselves."""
+    def managed(self) -> builtins.list[KnowledgeBase]:
+        """Every tenant's managed knowledge bases."""
         query = select(knowledge_bases).where(
             knowledge_bases.c.kind == KnowledgeKind.MANAGED, knowledge_bases.c.deleted_at.is_(None)
         )
         with self._database.read() as connection:
-            found = [_knowledge_base(row) for row in connection.execute(query).mappings()]
-        return [one for one in found if one.refresh_policy["policy_type"] != "MANUAL"]
-
-    def take_refresh(self, knowledge_base_id: str, due: float) -> bool:
-        """Whether this call is the first for the refresh that was due then. Those that were due
-        before the knowledge base was made, or had its policy, are nobody's."""
-        last = func.coalesce(knowledge_bases.c.refreshed_at, knowledge_bases.c.updated_at)
-        statement = (
-            update(knowledge_bases)
-            .where(knowledge_bases.c.id == knowledge_base_id, last < due)
-            .values(refreshed_at=due)
-        )
-        with self._database.write() as connection:
-            return bool(connection.execute(statement).rowcount)
+            return [_knowledge_base(row) for row in connection.execute(query).mappings()]
 
     def delete(self, knowledge_base_id: str) -> None:
         """Hide a knowledge base and its indexes; their points and rows are removed later."""

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from celeriac.catalog.database import Database
@@ -21,6 +23,15 @@ def migrate(database: Database) -> None:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
         command.upgrade(alembic_config(connection), "head")
+
+
+def revisions(database: Database) -> tuple[str | None, str | None, frozenset[str]]:
+    """The schema's revision, None where it has none, the newest one, and all that are known."""
+    with database.read() as connection:
+        scripts = ScriptDirectory.from_config(alembic_config(connection))
+        current = MigrationContext.configure(connection).get_current_revision()
+    known = frozenset(one.revision for one in scripts.walk_revisions())
+    return current, scripts.get_current_head(), known
 
 
 def alembic_config(connection: Connection) -> Config:

@@ -173,7 +173,6 @@ knowledge_bases = Table(
     Column("refresh_policy", JSON, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
-    Column("refreshed_at", Float),
     Column("deleted_at", Float),
     Index("ix_knowledge_bases_tenant_created_at", "tenant", "created_at"),
 )
@@ -272,6 +271,29 @@ data_source_links = Table(
     Column("data_source_id", ForeignKey("data_sources.id"), primary_key=True),
     Column("created_at", Float, nullable=False),
     Index("ix_data_source_links_data_source_id", "data_source_id"),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("tenant", String(16), nullable=False),
+    Column("target", String(256), nullable=False),
+    Column("origin", String(16), nullable=False),
+    Column("cron", Text, nullable=False),
+    Column("timezone", String(64), nullable=False),
+    Column("declared", JSON(none_as_null=True)),
+    Column("withdrawn_at", Float),
+    Column("paused_at", Float),
+    Column("next_at", Float, nullable=False),
+    Column("lease_until", Float),
+    Column("last_due_at", Float),
+    Column("last_run_at", Float),
+    Column("last_job_id", String(36)),
+    Column("message", Text, nullable=False, default=""),
+    Column("created_at", Float, nullable=False),
+    Index("ix_schedules_tenant_created_at", "tenant", "created_at"),
+    Index("ix_schedules_next_at", "next_at"),
 )
 
 api_keys = Table(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from celeriac.configuration.problems import suggestion
+from celeriac.configuration.schedule import Schedule
 from celeriac.configuration.security import Security
 from celeriac.embedding.models import EmbeddingModel
 from celeriac.errors import NotFound
@@ -43,8 +44,8 @@ class EntityType:
     source: Mapping[str, Any] = field(repr=False)
     """Options of the source with their defaults, `kind` among them; they may hold secrets."""
     spec: IndexSpec
-    schedule: str | None
-    """When it is reindexed: a cron expression of five fields, in UTC. None: on request only."""
+    schedule: Schedule | None
+    """When it is reindexed. None: on request only."""
     removal_limit: float
     """The share of the index that a sweep may remove without confirmation, 0 to 1."""
     priority: Priority = Priority.NORMAL

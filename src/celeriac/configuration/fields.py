@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
-from celeriac.configuration.schedule import cron_expression
+from celeriac.configuration.schedule import cron_expression, time_zone
 from celeriac.embedding.models import EmbeddingModel
 from celeriac.model import FilterField, TextField
 from celeriac.sources.registry import load_options
@@ -62,6 +62,23 @@ class CronExpression(fields.String):
         text: str = super()._deserialize(value, attr, data, **kwargs)
         try:
             return cron_expression(text)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+
+class TimeZone(fields.String):
+    """A name of the IANA time zone database."""
+
+    def _deserialize(
+        self,
+        value: Any,
+        attr: str | None,
+        data: Mapping[str, Any] | None,
+        **kwargs: Any,
+    ) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return time_zone(text)
         except ValueError as error:
             raise ValidationError(str(error)) from None
 

@@ -1,13 +1,14 @@
-"""Cron expressions: five fields, read strictly and once, when the configuration is loaded."""
+"""Schedules: a cron expression of five fields, read strictly, in a time zone."""
 
 from __future__ import annotations
 
 import calendar
 import re
 from dataclasses import dataclass
+from functools import lru_cache
+from zoneinfo import available_timezones
 
 _LEAP_YEAR = 2000
-_DAY, _MONTH = 2, 3
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
@@ -32,6 +33,44 @@ _FIELDS = (
 _TERM = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[0-9]+))?")
 
 
+UTC = "UTC"
+MAX_LENGTH = 1024
+"""Characters of an expression."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When something is due: by the clocks of a time zone."""
+
+    cron: str
+    """As `cron_expression` gives it."""
+    timezone: str = UTC
+    """A name of the IANA time zone database."""
+
+
+@dataclass(frozen=True, slots=True)
+class CronValues:
+    """The values that each field of an expression matches."""
+
+    minutes: frozenset[int]
+    hours: frozenset[int]
+    days: frozenset[int]
+    months: frozenset[int]
+    weekdays: frozenset[int]
+    """0 is Sunday."""
+
+
+def time_zone(name: str) -> str:
+    """The name of a time zone that there is.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    if name not in available_timezones():
+        raise ValueError(f"there is no time zone '{name}'; name one such as Europe/Berlin")
+    return name
+
+
 def cron_expression(text: str) -> str:
     """The expression with its names in lower case and one space between its fields.
 
@@ -43,20 +82,30 @@ def cron_expression(text: str) -> str:
     Raises:
         ValueError: not such an expression, or no date ever matches it.
     """
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"has more than {MAX_LENGTH} characters")
     fields = text.lower().split()
     if len(fields) != len(_FIELDS):
         raise ValueError(
             f"must have five fields (minute, hour, day of the month, month, day of the week), "
             f"not {len(fields)}"
         )
-    values = [_values(field, written) for field, written in zip(_FIELDS, fields, strict=True)]
+    expression = " ".join(fields)
+    values = cron_values(expression)
     if not any(
         day <= calendar.monthrange(_LEAP_YEAR, month)[1]
-        for month in values[_MONTH]
-        for day in values[_DAY]
+        for month in values.months
+        for day in values.days
     ):
         raise ValueError("names a day that none of its months has")
-    return " ".join(fields)
+    return expression
+
+
+@lru_cache(maxsize=1024)
+def cron_values(expression: str) -> CronValues:
+    """What the fields of an expression match, which is as `cron_expression` gives it."""
+    written = zip(_FIELDS, expression.split(), strict=True)
+    return CronValues(*(frozenset(_values(field, text)) for field, text in written))
 
 
 def _values(field: _Field, written: str) -> set[int]:

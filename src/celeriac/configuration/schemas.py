@@ -18,10 +18,12 @@ from celeriac.configuration.fields import (
     CronExpression,
     Models,
     SourceOptions,
+    TimeZone,
     WholeNumber,
     distinct,
 )
 from celeriac.configuration.names import TENANT_NAME
+from celeriac.configuration.schedule import UTC, Schedule
 from celeriac.configuration.security import Security, SecuritySchema
 from celeriac.embedding.registry import DEFAULT_MODEL, ModelSchema
 from celeriac.model import (
@@ -208,6 +210,30 @@ class CanarySchema(Schema):
         return Canary(data["text"], tuple(data["expect"]), data["top_k"])
 
 
+class ScheduleSchema(Schema):
+    """When something runs by itself; a string stands for its cron expression."""
+
+    error_messages = {  # noqa: RUF012 - as marshmallow declares it
+        "type": "must be a cron expression, or a mapping with the keys cron and timezone"
+    }
+
+    cron = CronExpression(
+        required=True, metadata={"description": "Five fields, as described above."}
+    )
+    timezone = TimeZone(
+        load_default=UTC,
+        metadata={"description": "Whose clocks count: a name of the IANA time zone database."},
+    )
+
+    @pre_load
+    def _from_string(self, data: Any, **_: Any) -> Any:
+        return {"cron": data} if isinstance(data, str) else data
+
+    @post_load
+    def _build(self, data: Mapping[str, Any], **_: Any) -> Schedule:
+        return Schedule(data["cron"], data["timezone"])
+
+
 class EntityTypeSchema(Schema):
     """One entity type."""
 
@@ -247,12 +273,15 @@ class EntityTypeSchema(Schema):
             "goes live; see [Canaries](#canaries)."
         },
     )
-    schedule = CronExpression(
+    schedule = fields.Nested(
+        ScheduleSchema,
         load_default=None,
         allow_none=True,
         metadata={
-            "description": "When it is reindexed: a cron expression of five fields, in UTC; see "
-            "[Schedules](#schedules). Not given: on request only."
+            "value": "cron expression, or mapping",
+            "description": "When it is reindexed: a cron expression of five fields, in UTC, or a "
+            "mapping that names a time zone too; see [Schedules](#schedules). Not given: on "
+            "request only.",
         },
     )
     priority = fields.String(

@@ -72,6 +72,14 @@ class Hit:
     metadata: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something about a collection that is not as it has to be."""
+
+    message: str
+    remedy: str
+
+
 class VectorStore(Protocol):
     """Where points live. Every write has happened when the call returns.
 
@@ -94,6 +102,17 @@ class VectorStore(Protocol):
         Raises:
             ConfigurationError: a filter field's key cannot be addressed in the store.
             StoreMismatch: it exists with another dimension, or a filter field with another type.
+        """
+        ...
+
+    def faults(
+        self, collection: str, dimension: int, filter_fields: Sequence[FilterField]
+    ) -> list[Fault] | None:
+        """What keeps the collection from being as `ensure_collection` would have it; None where
+        it does not exist. Nothing is changed.
+
+        Raises:
+            ConfigurationError: a filter field's key cannot be addressed in the store.
         """
         ...
 

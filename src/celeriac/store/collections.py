@@ -9,6 +9,7 @@ from qdrant_client import QdrantClient, models
 from celeriac.errors import StoreMismatch
 from celeriac.model import FilterField, FilterType
 from celeriac.store import payload
+from celeriac.store.base import Fault
 from celeriac.store.failures import already_exists
 from celeriac.store.filters import field_path
 
@@ -69,6 +70,29 @@ class Collections:
         if self._indexed:
             self._ensure_indexes(collection, indexes, info)
         self._ensured.add(key)
+
+    def faults(
+        self, collection: str, dimension: int, filter_fields: Sequence[FilterField]
+    ) -> list[Fault] | None:
+        """What keeps it from being as `ensure` would have it; None where there is none."""
+        if not self._client.collection_exists(collection):
+            return None
+        info = self._client.get_collection(collection)
+        try:
+            _check_vectors(collection, dimension, info)
+            indexes = indexes_of(filter_fields) if self._indexed else {}
+            missing = _missing_indexes(collection, indexes, info)
+        except StoreMismatch as error:
+            message, _, remedy = str(error).partition("; ")
+            return [Fault(message, remedy)]
+        return [
+            Fault(
+                f"collection {collection!r} has no payload index on {path!r}: what filters by it "
+                "reads every point",
+                "Reindex one of its entity types: a job makes the index.",
+            )
+            for path in missing
+        ]
 
     def forget(self, collection: str) -> None:
         """The collection has turned out to be missing."""

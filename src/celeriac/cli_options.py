@@ -1,0 +1,50 @@
+"""What commands of `celeriac` share: options, and the way to the API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from celeriac.errors import ConfigurationError
+from celeriac.remote import Remote
+from celeriac.settings import Settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def of_type(command: Command) -> Command:
+    """Arguments that name an entity type."""
+    return click.argument("tenant")(click.argument("entity_type", metavar="TYPE")(command))
+
+
+def through_api(command: Command) -> Command:
+    """Options that name an API; the defaults are standalone's."""
+    url = click.option("--url", help="The API; CELERIAC_HOST and CELERIAC_PORT by default.")
+    key = click.option("--key", help="Its key; better set CELERIAC_API_KEY.")
+    return url(key(command))
+
+
+def open_remote(url: str | None, key: str | None) -> Remote:
+    """The API that the options name.
+
+    Raises:
+        ConfigurationError: there is no key.
+    """
+    settings = Settings.load()
+    key = key or settings.api_key
+    if not key:
+        raise ConfigurationError(
+            "There is no key for the API: set CELERIAC_API_KEY, or give --key; "
+            "standalone prints its key when it starts."
+        )
+    return Remote(url or _own_url(settings), key)
+
+
+def _own_url(settings: Settings) -> str:
+    """Where standalone listens; an address of all interfaces is reached on this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
