@@ -10,6 +10,7 @@ from api import (
     batch,
     control,
     errors,
+    events,
     generations,
     health,
     jobs,
@@ -45,7 +46,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     for module in (health, oauth, reindex, search, generations, jobs, steering):
         app.register_blueprint(module.blueprint)
     described = openapi.register(app)
-    ours = (metadata.blueprint, reindex_jobs.blueprint)
+    ours = (metadata.blueprint, reindex_jobs.blueprint, events.blueprint)
     for blueprint in (*ours, *control.BLUEPRINTS, *batch.BLUEPRINTS):
         described.register_blueprint(blueprint)
     authorization.check_declared(app)

@@ -17,6 +17,8 @@ from celeriac.jobs import JobRunner
 from celeriac.model import EntityFailure, Selection
 from celeriac.retrying import request_retry
 from celeriac.security.principal import Scope
+from celeriac.stages import Timing
+from celeriac.watching import Watched
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
 
@@ -28,14 +30,8 @@ ALMOST = 99.9
 @blueprint.get("/<job_id>")
 @requires(Scope.AGENT_READ)
 def get_job(job_id: str) -> Response:
-    """A job's state, counters, rate, ETA and first errors."""
-    job = find_job(job_id)
-    runtime = services().runtime
-    if job.state == JobState.RUNNING:
-        counters = job.counters + runtime.progress.in_hand(job.id)
-        job = replace(job, counters=counters, message=runtime.catalog.pages.trouble(job.id))
-    errors = runtime.catalog.jobs.errors(job.id)
-    return jsonify(job_resource(job, errors, time.time()))
+    """A job's state, counters, rates, ETA, first errors, and what holds it up."""
+    return jsonify(watched_resource(owned("job", job_id, services().watch.job)))
 
 
 @blueprint.post("/<job_id>/cancel")
@@ -127,13 +123,38 @@ def job_resource(job: Job, errors: list[EntityFailure], now: float) -> dict[str,
     }
 
 
+def watched_resource(found: Watched) -> dict[str, Any]:
+    """The job, and what holds it up."""
+    job = replace(found.job, counters=found.counters, message=found.message)
+    waiting = found.waiting
+    return {
+        **job_resource(job, list(found.errors), time.time()),
+        "stages": {stage: _stage(timing) for stage, timing in found.stages.items()},
+        "waiting": waiting.text if waiting else None,
+        "waiting_for": waiting.cause if waiting else None,
+        "queue_position": waiting.position if waiting else None,
+    }
+
+
+def _stage(timing: Timing) -> dict[str, float | None]:
+    """How much went through a stage, and how fast while a thread was at it."""
+    return {
+        "items": timing.items,
+        "seconds": round(timing.seconds, 3),
+        "per_second": round(timing.items / timing.seconds, 1) if timing.seconds else None,
+    }
+
+
 def progress_percentage(job: Job) -> float:
     """0 to 100; 100 only for a job that succeeded."""
     if job.state == JobState.SUCCEEDED:
         return 100.0
-    if not job.expected:
-        return 0.0
-    return round(min(100.0 * job.counters.listed / job.expected, ALMOST), 1)
+    return percentage(job.counters.listed, job.expected)
+
+
+def percentage(listed: int, expected: int | None) -> float:
+    """Of a job that has not succeeded."""
+    return round(min(100.0 * listed / expected, ALMOST), 1) if expected else 0.0
 
 
 def _eta(job: Job, elapsed: float | None) -> int | None:

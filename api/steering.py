@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 from marshmallow import Schema, ValidationError, fields
 from marshmallow.validate import OneOf, Range
 
@@ -45,7 +45,8 @@ class PrioritySchema(Schema):
 @requires(Scope.AGENT_MANAGE)
 def pause(job_id: str) -> tuple[Response, int]:
     """Hold a job up; it writes nothing more after its next checkpoint."""
-    return _resource(_steering().pause(find_job(job_id).id)), 202
+    job = find_job(job_id)
+    return _resource(_steering().pause(job.id, g.principal.subject)), 202
 
 
 @blueprint.post("/resume")

@@ -1,0 +1,68 @@
+"""Two lanes through one server: streams that last, and requests that must not wait for them.
+
+A stream holds a thread for as long as somebody watches. So the server that runs the application
+says how many of its threads streams may hold; the others stay free for ordinary requests. Until it
+says so, none may, and every stream is a short one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from flask import Flask
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+ORDINARY = 16
+"""Threads for ordinary requests; what is beyond that waits for one."""
+STREAMS = "/events"
+"""How paths of streams end."""
+
+
+class Streams:
+    """The streams of this process."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        """How many may be open at once."""
+        self.going_on: Callable[[], bool] = lambda: True
+        """Whether the server is not about to end."""
+        self._open = 0
+        self._lock = threading.Lock()
+
+    def enter(self) -> bool:
+        """Open one, where there is room; whoever did leaves again."""
+        with self._lock:
+            room = self._open < self.most
+            self._open += room
+        return room
+
+    def leave(self) -> None:
+        with self._lock:
+            self._open -= 1
+
+
+class Lanes:
+    """Lets so many ordinary requests in at once, however many threads the server has."""
+
+    def __init__(self, app: WSGIApplication, ordinary: int = ORDINARY) -> None:
+        self._app = app
+        self._ordinary = threading.BoundedSemaphore(ordinary)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ.get("PATH_INFO", "").endswith(STREAMS):
+            return self._app(environ, start_response)
+        with self._ordinary:
+            return self._app(environ, start_response)
+
+
+def served(app: Flask, threads: int, going_on: Callable[[], bool] = lambda: True) -> None:
+    """Have the application know that its server has so many threads."""
+    streams: Streams = app.extensions["celeriac"].streams
+    streams.most = max(threads - ORDINARY, 0)
+    streams.going_on = going_on
+    lanes = Lanes(app.wsgi_app)
+    app.wsgi_app = lanes  # type: ignore[method-assign]
