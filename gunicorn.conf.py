@@ -1,6 +1,6 @@
 """What gunicorn reads by itself: threads for those who watch jobs beside those for requests.
 
-A thread that waits costs some 30 KB. docs/adr/0012-watchers.md says why.
+A thread that waits costs some 50 KB. docs/adr/0012-watchers.md says why.
 """
 
 import resource

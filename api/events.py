@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from flask import Response
@@ -59,7 +60,7 @@ class EventHeaders(Schema):
 def watch_job(headers: dict[str, str], job_id: str) -> Response:
     """Watch a job until it ends."""
     watch, runtime = services().watch, services().runtime
-    watcher = Watcher(runtime, watch, owned("job", job_id, watch.job))
+    watcher = Watcher(runtime, watch, services().streams, owned("job", job_id, watch.job))
     known = _known(headers["last_event_id"])
     if known is not None and watcher.knows_end(known):
         return Response(status=NOTHING_MORE)
@@ -68,7 +69,7 @@ def watch_job(headers: dict[str, str], job_id: str) -> Response:
 
 def _response(watcher: Watcher, known: str | None, streams: Streams) -> Response:
     room = streams.enter()
-    body = watcher.stream(known, streams) if room else watcher.at_once(known)
+    body = watcher.stream(known) if room else watcher.at_once(known)
     response = Response(
         body,
         mimetype="text/event-stream",
@@ -91,9 +92,10 @@ def _known(event_id: str) -> str | None:
 class Watcher:
     """What one client is sent of one job."""
 
-    def __init__(self, runtime: Runtime, watch: Watch, found: Watched) -> None:
+    def __init__(self, runtime: Runtime, watch: Watch, streams: Streams, found: Watched) -> None:
         self._runtime = runtime
         self._watch = watch
+        self._streams = streams
         self._job_id = found.job.id
         self._sent = found
         self._after = BEGIN
@@ -112,16 +114,16 @@ class Watcher:
         yield _retry(LATER)
         yield from self._opening(known)
 
-    def stream(self, known: str | None, streams: Streams) -> Iterator[str]:
+    def stream(self, known: str | None) -> Iterator[str]:
         """What there is now, and what comes, until the job ends or the client has to come again."""
         until = time.monotonic() + LONGEST
         yield _retry(SOON)
         with self._runtime.feed.subscribe(self._job_id, self._last_id()) as subscription:
             yield from self._opening(known)
-            while not self._ended and streams.going_on() and time.monotonic() < until:
+            while not self._ended and self._streams.going_on() and time.monotonic() < until:
                 events = subscription.take(HEARTBEAT)
                 new = [one for one in events if position(one.id) > position(self._after)]
-                yield from self._told(new) if new else self._looked_at()
+                yield from self._told(_latest(new)) if new else self._looked_at()
 
     def _opening(self, known: str | None) -> Iterator[str]:
         """What a client missed; the job as it is now where that cannot be told."""
@@ -134,8 +136,11 @@ class Watcher:
             yield from self._told(missed)
 
     def _missed(self, known: str | None) -> list[Event] | None:
+        if known is None:
+            return None
         try:
-            return None if known is None else self._runtime.events.since(self._job_id, known)
+            with self._streams.looking:
+                return self._runtime.events.since(self._job_id, known)
         except RedisError:
             return None
 
@@ -144,7 +149,7 @@ class Watcher:
         for event in events:
             self._after = event.id
             if event.kind in STEPS:
-                yield _frame("progress", _progress(event), event.id)
+                yield _progress(event)
         if self._ended or any(event.kind not in STEPS for event in events):
             self._look()
             yield from self._whole(self._after)
@@ -160,7 +165,8 @@ class Watcher:
 
     def _look(self) -> None:
         try:
-            self._sent = self._watch.job(self._job_id) or self._sent
+            with self._streams.looking:
+                self._sent = self._watch.job(self._job_id) or self._sent
         except CeleriacError:
             return  # the catalog is away; it is looked at again
 
@@ -170,7 +176,8 @@ class Watcher:
 
     def _last_id(self) -> str:
         try:
-            return self._runtime.events.last_id(self._job_id)
+            with self._streams.looking:
+                return self._runtime.events.last_id(self._job_id)
         except RedisError:
             return BEGIN
 
@@ -179,11 +186,19 @@ class Watcher:
         return f"{round((self._sent.job.finished_at or 0.0) * 1000)}-{END}"
 
 
-def _progress(event: Event) -> dict[str, Any]:
+def _latest(events: Sequence[Event]) -> list[Event]:
+    """Of events that came together, the last of those that only counted: it has the sums."""
+    steps = [one for one in events if one.kind in STEPS]
+    return [one for one in events if one.kind not in STEPS or one is steps[-1]]
+
+
+@lru_cache(maxsize=1024)
+def _progress(event: Event) -> str:
     counters = json.loads(event.fields["counters"])
     expected = event.fields["expected"]
     share = percentage(counters["listed"], int(expected) if expected else None)
-    return {"state": event.fields["state"], "progress_percentage": share, "counters": counters}
+    data = {"state": event.fields["state"], "progress_percentage": share, "counters": counters}
+    return _frame("progress", data, event.id)
 
 
 def _frame(kind: str, data: dict[str, Any], event_id: str | None) -> str:

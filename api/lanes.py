@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 ORDINARY = 16
-"""Threads for ordinary requests; what is beyond that waits for one."""
+"""Ordinary requests at once; what is beyond that waits."""
+LOOKING = 4
+"""Streams that may ask Redis and the catalog at once."""
 STREAMS = "/events"
 """How paths of streams end."""
 
@@ -30,6 +32,9 @@ class Streams:
         """How many may be open at once."""
         self.going_on: Callable[[], bool] = lambda: True
         """Whether the server is not about to end."""
+        self.looking = threading.BoundedSemaphore(LOOKING)
+        """Held while a stream is opened and whenever it asks somebody: a thousand of them at once
+        would leave nothing to anybody else."""
         self._open = 0
         self._lock = threading.Lock()
 
@@ -46,16 +51,17 @@ class Streams:
 
 
 class Lanes:
-    """Lets so many ordinary requests in at once, however many threads the server has."""
+    """Lets so many requests of a kind in at once, however many threads the server has."""
 
-    def __init__(self, app: WSGIApplication, ordinary: int = ORDINARY) -> None:
+    def __init__(self, app: WSGIApplication, streams: Streams, ordinary: int = ORDINARY) -> None:
         self._app = app
+        self._streams = streams
         self._ordinary = threading.BoundedSemaphore(ordinary)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ.get("PATH_INFO", "").endswith(STREAMS):
-            return self._app(environ, start_response)
-        with self._ordinary:
+        is_stream = environ.get("PATH_INFO", "").endswith(STREAMS)
+        # What a stream says, it says after this has returned.
+        with self._streams.looking if is_stream else self._ordinary:
             return self._app(environ, start_response)
 
 
@@ -64,5 +70,5 @@ def served(app: Flask, threads: int, going_on: Callable[[], bool] = lambda: True
     streams: Streams = app.extensions["celeriac"].streams
     streams.most = max(threads - ORDINARY, 0)
     streams.going_on = going_on
-    lanes = Lanes(app.wsgi_app)
+    lanes = Lanes(app.wsgi_app, streams)
     app.wsgi_app = lanes  # type: ignore[method-assign]

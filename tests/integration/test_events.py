@@ -252,7 +252,7 @@ def test_requests_that_last_do_not_hold_up_streams() -> None:
     def events() -> str:
         return "events"
 
-    app.wsgi_app = Lanes(app.wsgi_app, ordinary=2)  # type: ignore[method-assign]
+    app.wsgi_app = Lanes(app.wsgi_app, Streams(), ordinary=2)  # type: ignore[method-assign]
     threads = [threading.Thread(target=lambda: app.test_client().get("/slow")) for _ in range(2)]
     for thread in threads:
         thread.start()
