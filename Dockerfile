@@ -34,12 +34,13 @@ RUN useradd --uid 10001 --create-home celeriac \
 WORKDIR /app
 COPY workers workers
 COPY api api
+COPY gunicorn.conf.py ./
 ENV PATH=/opt/celeriac/bin:$PATH PYTHONUNBUFFERED=1 HF_HOME=/var/lib/celeriac/models
 USER 10001
 
 FROM base AS api
 COPY --from=build-api /opt/celeriac /opt/celeriac
-CMD ["gunicorn", "api:create_app()", "--bind", "0.0.0.0:8080", "--worker-class", "gthread", "--threads", "16"]
+CMD ["gunicorn", "api:create_app()", "--bind", "0.0.0.0:8080"]
 
 FROM base AS worker
 COPY --from=build-worker /opt/celeriac /opt/celeriac

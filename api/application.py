@@ -12,6 +12,7 @@ from api import (
     control,
     docs,
     errors,
+    events,
     generations,
     health,
     jobs,
@@ -36,7 +37,13 @@ MAX_BODY = 1024 * 1024
 
 BLUEPRINTS = (
     *(reindex.blueprint, metadata.blueprint, search.blueprint, generations.blueprint),
-    *(jobs.blueprint, steering.blueprint, reindex_jobs.blueprint, schedules.blueprint),
+    *(
+        jobs.blueprint,
+        events.blueprint,
+        steering.blueprint,
+        reindex_jobs.blueprint,
+        schedules.blueprint,
+    ),
     *control.BLUEPRINTS,
     *batch.BLUEPRINTS,
     *(oauth.blueprint, health.blueprint, docs.blueprint),

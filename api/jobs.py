@@ -18,8 +18,11 @@ from celeriac.catalog.jobs import Job, JobMode, JobState
 from celeriac.errors import ConfigurationError, Conflict, NotFound
 from celeriac.jobs import JobRunner
 from celeriac.model import COUNTERS, PRIORITIES, EntityFailure, Selection
+from celeriac.picture import Cause
 from celeriac.retrying import request_retry
 from celeriac.security.principal import Scope
+from celeriac.stages import Stage, Timing
+from celeriac.watching import Watched
 
 blueprint = Blueprint(
     "jobs", __name__, url_prefix="/jobs", description="Jobs: where accepted requests lead."
@@ -92,19 +95,38 @@ class JobView(Schema):
     )
 
 
+class StageView(Schema):
+    """How much went through a stage, and how fast while a thread was at it."""
+
+    items = fields.Integer(required=True)
+    seconds = fields.Float(required=True)
+    per_second = fields.Float(required=True, allow_none=True)
+
+
+class WatchedJobView(JobView):
+    """A job, and what holds it up."""
+
+    stages = fields.Dict(
+        keys=fields.String(validate=validate.OneOf(list(Stage))),
+        values=fields.Nested(StageView),
+        required=True,
+    )
+    waiting = fields.String(
+        required=True, allow_none=True, metadata={"description": "Why it does not move."}
+    )
+    waiting_for = fields.String(
+        required=True, allow_none=True, validate=validate.OneOf([*Cause, None])
+    )
+    queue_position = fields.Integer(required=True, allow_none=True)
+
+
 @blueprint.get("/<job_id>")
 @requires(Scope.AGENT_READ)
 @blueprint.raises(NotFound)
-@blueprint.response(200, JobView)
+@blueprint.response(200, WatchedJobView)
 def get_job(job_id: str) -> dict[str, Any]:
-    """A job's state, counters, rate, ETA and first errors."""
-    job = find_job(job_id)
-    runtime = services().runtime
-    if job.state == JobState.RUNNING:
-        counters = job.counters + runtime.progress.in_hand(job.id)
-        job = replace(job, counters=counters, message=runtime.catalog.pages.trouble(job.id))
-    errors = runtime.catalog.jobs.errors(job.id)
-    return job_resource(job, errors, time.time())
+    """A job's state, counters, rates, ETA, first errors, and what holds it up."""
+    return watched_resource(owned("job", job_id, services().watch.job))
 
 
 @blueprint.post("/<job_id>/cancel")
@@ -196,13 +218,38 @@ def job_resource(job: Job, errors: list[EntityFailure], now: float) -> dict[str,
     }
 
 
+def watched_resource(found: Watched) -> dict[str, Any]:
+    """The job, and what holds it up."""
+    job = replace(found.job, counters=found.counters, message=found.message)
+    waiting = found.waiting
+    return {
+        **job_resource(job, list(found.errors), time.time()),
+        "stages": {stage: _stage(timing) for stage, timing in found.stages.items()},
+        "waiting": waiting.text if waiting else None,
+        "waiting_for": waiting.cause if waiting else None,
+        "queue_position": waiting.position if waiting else None,
+    }
+
+
+def _stage(timing: Timing) -> dict[str, float | None]:
+    """How much went through a stage, and how fast while a thread was at it."""
+    return {
+        "items": timing.items,
+        "seconds": round(timing.seconds, 3),
+        "per_second": round(timing.items / timing.seconds, 1) if timing.seconds else None,
+    }
+
+
 def progress_percentage(job: Job) -> float:
     """0 to 100; 100 only for a job that succeeded."""
     if job.state == JobState.SUCCEEDED:
         return 100.0
-    if not job.expected:
-        return 0.0
-    return round(min(100.0 * job.counters.listed / job.expected, ALMOST), 1)
+    return percentage(job.counters.listed, job.expected)
+
+
+def percentage(listed: int, expected: int | None) -> float:
+    """Of a job that has not succeeded."""
+    return round(min(100.0 * listed / expected, ALMOST), 1) if expected else 0.0
 
 
 def _eta(job: Job, elapsed: float | None) -> int | None:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 from flask import current_app
 
+from api.lanes import Streams
 from celeriac.errors import StoreUnavailable
 from celeriac.runtime import Runtime
 from celeriac.security.authentication import Authenticator
+from celeriac.watching import Watch
 from workers.application import app as celery
 from workers.dispatch import CeleryDispatcher
 
@@ -53,6 +55,8 @@ class Services:
     dispatcher: CeleryDispatcher
     store_check: StoreCheck
     authenticator: Authenticator
+    watch: Watch
+    streams: Streams
 
     @classmethod
     def of(cls, runtime: Runtime) -> Services:
@@ -64,7 +68,14 @@ class Services:
             limits=lambda: runtime.limits,
             failures_per_minute=security.failures_per_minute,
         )
-        return cls(runtime, CeleryDispatcher(celery), StoreCheck(runtime), authenticator)
+        return cls(
+            runtime,
+            CeleryDispatcher(celery),
+            StoreCheck(runtime),
+            authenticator,
+            Watch(runtime),
+            Streams(),
+        )
 
 
 def services() -> Services:

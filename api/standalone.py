@@ -16,12 +16,16 @@ from dataclasses import replace
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from api.application import create_app
+from api.lanes import served
 from celeriac import logs
 from celeriac.errors import CeleriacError
 from celeriac.runtime import Runtime
 from celeriac.settings import Settings
 from workers import standalone
 from workers.process import close, use_runtime
+
+THREADS = 216
+"""For requests and those who watch jobs; the server makes one for each connection."""
 
 
 class QuietHandler(WSGIRequestHandler):
@@ -50,10 +54,12 @@ def serve(settings: Settings, stack: ExitStack) -> None:
     runtime = Runtime(settings)
     use_runtime(runtime)
     stack.callback(close)
+    app = create_app(runtime)
+    served(app, THREADS)
     server = make_server(
         settings.host,
         settings.port,
-        create_app(runtime),
+        app,
         threaded=True,
         request_handler=QuietHandler,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar
 
+from flask import g
 from marshmallow import fields
 from marshmallow.validate import OneOf, Range
 
@@ -54,7 +55,7 @@ class PriorityChange(Strict):
 @blueprint.response(202, JobView)
 def pause(job_id: str) -> dict[str, Any]:
     """Hold a job up; it writes nothing more after its next checkpoint."""
-    return _shown(_steering().pause(find_job(job_id).id))
+    return _shown(_steering().pause(find_job(job_id).id, g.principal.subject))
 
 
 @blueprint.post("/resume")

@@ -211,7 +211,7 @@ def deployment(
     commands = {
         "api": [
             *(sys.executable, "-m", "gunicorn", "api:create_app()"),
-            *("--bind", f"127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "8"),
+            *("--bind", f"127.0.0.1:{port}", "--threads", "32"),
         ],
         "beat": [*celery, "beat", "--loglevel", "INFO"],
     }

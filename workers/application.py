@@ -85,6 +85,7 @@ def _share_threads(instance: Any, **_: Any) -> None:
 @worker_ready.connect
 def _ready(**_: Any) -> None:
     process.serve_searches()
+    process.give_signs_of_life()
 
 
 @worker_shutting_down.connect

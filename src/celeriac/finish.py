@@ -35,6 +35,7 @@ from celeriac.jobs import RETRY_FOR, JobRunner
 from celeriac.leases import LEASE
 from celeriac.lookups import MOST_LOOKUPS, begin_lookups, missed_by_rebuild, to_look_up
 from celeriac.model import Partition
+from celeriac.progress import FINISH
 from celeriac.removal import remove_dropped
 from celeriac.retried import Found, RetriedEntities
 from celeriac.runtime import Runtime
@@ -131,23 +132,24 @@ class Finisher:
         except TransientError as error:
             self._postpone(job, error)
         except CeleriacError as error:
-            self._fail(job_id, token, str(error))
+            self._fail(job_id, token, str(error), error)
         except Exception as error:
             logger.exception("finish failed", extra={"action": "finish", "job": job_id})
-            self._fail(job_id, token, f"{type(error).__name__}: {error}")
+            self._fail(job_id, token, f"{type(error).__name__}: {error}", error)
         finally:
             self._catalog.jobs.release_finish(job_id, token)
 
-    def _fail(self, job_id: str, token: str, reason: str) -> None:
+    def _fail(self, job_id: str, token: str, reason: str, error: Exception) -> None:
         """Fail the job, unless another worker finishes it by now."""
         if self._catalog.jobs.release_finish(job_id, token):
-            self._jobs.fail(job_id, reason)
+            self._jobs.fail(job_id, reason, error)
 
     def _postpone(self, job: Job, error: TransientError) -> None:
         waited = self._catalog.pages.idle_for(job.id)
         if waited > RETRY_FOR:
-            self._jobs.fail(job.id, f"Given up after {waited:.0f} s: {error}")
+            self._jobs.fail(job.id, f"Given up after {waited:.0f} s: {error}", error)
             return
+        self._jobs.held_up(job.id, FINISH, error, waited)
         logger.warning(
             "finish is tried again", extra={"action": "finish", "job": job.id, "error": str(error)}
         )

@@ -27,6 +27,7 @@ from celeriac.model import (
     digest_of,
 )
 from celeriac.rendering import Renderer
+from celeriac.stages import Stage
 from celeriac.store.base import VOID, Marker, Point, VectorStore
 from celeriac.tally import PageResult, Tally
 
@@ -135,7 +136,9 @@ class Indexer:
                 self._empty(one, marker, checkpoint, tally)
             else:
                 changed.append((one, fingerprint, marker))
-        splits = self._chunker.split_many([one.text for one, _, _ in changed])
+        with tally.stages.time(Stage.CHUNK) as step:
+            splits = self._chunker.split_many([one.text for one, _, _ in changed])
+            step.items = sum(len(split.chunks) for split in splits)
         return [
             _Changed(one, fingerprint, split, marker)
             for (one, fingerprint, marker), split in zip(changed, splits, strict=True)
@@ -154,7 +157,9 @@ class Indexer:
         vectors = self._stored_vectors(group)
         group = self._embed(group, vectors, checkpoint, tally)
         checkpoint(tally)
-        self._write(group, vectors)
+        with tally.stages.time(Stage.WRITE) as step:
+            self._write(group, vectors)
+            step.items = sum(len(one.split.chunks) for one in group)
         for one in group:
             tally.indexed(one.id, one.fingerprint, one.split)
 
@@ -185,11 +190,13 @@ class Indexer:
             if start:
                 tally.shares = _shares(group, vectors)
                 checkpoint(tally)
-            for digests, computed in self._embed_isolating(
-                missing[start : start + GROUP_CHUNKS], poison
-            ):
-                vectors.update(zip(digests, computed, strict=True))
-                tally.embedded(len(digests))
+            with tally.stages.time(Stage.EMBED) as step:
+                for digests, computed in self._embed_isolating(
+                    missing[start : start + GROUP_CHUNKS], poison
+                ):
+                    vectors.update(zip(digests, computed, strict=True))
+                    tally.embedded(len(digests))
+                    step.items += len(digests)
         tally.shares = {}
         if not poison:
             return group

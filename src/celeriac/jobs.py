@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState, Request, Terms
+from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState, Request, Terms, class_of
+from celeriac.catalog.pages import Trouble
 from celeriac.dispatch import LONGEST_WAIT, Dispatcher
 from celeriac.errors import BrokerUnavailable, CeleriacError, NotFound, TransientError
 from celeriac.generations import in_force
+from celeriac.progress import START
 from celeriac.removal import remove_dropped
 from celeriac.retrying import writable_generation
 from celeriac.runtime import Runtime
@@ -79,10 +81,10 @@ class JobRunner:
         except TransientError as error:
             self._wait(job, error)
         except CeleriacError as error:
-            self.fail(job.id, str(error))
+            self.fail(job.id, str(error), error)
         except Exception as error:
             logger.exception("planning failed", extra={"action": "start", "job": job.id})
-            self.fail(job.id, f"{type(error).__name__}: {error}")
+            self.fail(job.id, f"{type(error).__name__}: {error}", error)
 
     def _prepare(self, job: Job) -> None:
         """Settle which generation the job writes, have its collection, send the first page."""
@@ -97,17 +99,27 @@ class JobRunner:
         )
         self._catalog.jobs.plan(job.id, generation.number)
         self._catalog.pages.add(job.id, 0, None)
-        self._runtime.progress.start(job.id)
+        seen = self._catalog.jobs.seen(job.id)
+        if seen is not None:
+            self._runtime.progress.start(seen)
         self._send(lambda: self._dispatcher.index_page(job.id, 0))
 
     def _wait(self, job: Job, error: TransientError) -> None:
         waited = self._catalog.jobs.running_for(job.id)
         if waited > RETRY_FOR:
-            self.fail(job.id, f"Given up after {waited:.0f} s: {error}")
+            self.fail(job.id, f"Given up after {waited:.0f} s: {error}", error)
         else:
             logger.warning(
                 "job waits", extra={"action": "start", "job": job.id, "error": str(error)}
             )
+            self.held_up(job.id, START, error, waited)
+
+    def held_up(self, job_id: str, step: str, error: TransientError, seconds: float) -> None:
+        """Announce that a step fails, and has for so long, and is tried again."""
+        seen = self._catalog.jobs.seen(job_id)
+        if seen is not None:
+            trouble = Trouble(None, class_of(error), str(error), seen.at - seconds, seconds)
+            self._runtime.progress.held_up(seen, step, trouble)
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job that has not ended; nothing is written for it after its next checkpoint.
@@ -122,9 +134,9 @@ class JobRunner:
             raise NotFound(f"There is no job {job_id!r}.")
         return job
 
-    def fail(self, job_id: str, message: str) -> None:
-        """End a job with the reason why it cannot succeed."""
-        if self._catalog.jobs.fail(job_id, message):
+    def fail(self, job_id: str, message: str, error: Exception | None = None) -> None:
+        """End a job with the reason why it cannot succeed, and the error, if it is one."""
+        if self._catalog.jobs.fail(job_id, message, error):
             logger.error("job failed", extra={"action": "fail", "job": job_id, "reason": message})
             self._ended(job_id)
 
@@ -141,10 +153,10 @@ class JobRunner:
             self._send(lambda: self._dispatcher.start_job(waiting.id))
 
     def _ended(self, job_id: str) -> None:
-        job = self._catalog.jobs.get(job_id)
-        if job is not None:
-            self._runtime.progress.end(job_id, job.state, job.counters)
-            self._settle(job)
+        seen = self._catalog.jobs.seen(job_id)
+        if seen is not None:
+            self._runtime.progress.end(seen)
+            self._settle(seen.job)
         self.start_waiting(job_id)
 
     def _settle(self, job: Job) -> None:

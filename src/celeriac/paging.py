@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import random
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from celeriac.carried import Carried
 from celeriac.catalog.indexes import Generation, GenerationState
@@ -41,6 +41,7 @@ from celeriac.model import (
     Partition,
 )
 from celeriac.runtime import Runtime
+from celeriac.stages import Stage, Stages
 from celeriac.tally import PageResult, Tally, entity_key
 from celeriac.turns import Turn, Turns
 
@@ -71,6 +72,7 @@ class _Work:
     entity_type: EntityType
     generation: Generation
     keeper: EntryKeeper
+    stages: Stages = field(default_factory=Stages)
 
 
 class PageRunner:
@@ -107,6 +109,7 @@ class PageRunner:
             self._jobs.start_waiting(claim.job_id)
         except JobPaused:
             self._catalog.pages.give_back(claim)
+            self._runtime.progress.given_back(claim.job_id, claim.number)
             if not self._catalog.steering.is_paused(claim.job_id):
                 self._send(claim.job_id, claim.number)  # it was resumed before that was done
         except (WorkerStopping, TurnOver):
@@ -116,29 +119,34 @@ class PageRunner:
         except MemoryError:
             self._postpone(claim, TransientError("A worker ran out of memory at this page."))
         except CeleriacError as error:
-            self._fail(claim, f"Page {claim.number}: {error}")
+            self._fail(claim, f"Page {claim.number}: {error}", error)
         except Exception as error:
             logger.exception("page failed", extra=_context(claim))
             if self._runtime.stopping.is_set():
                 # What this process holds is being closed: no fault of the page.
                 self._give_back(claim)
             else:
-                self._fail(claim, f"Page {claim.number}: {type(error).__name__}: {error}")
+                reason = f"Page {claim.number}: {type(error).__name__}: {error}"
+                self._fail(claim, reason, error)
 
     def _give_back(self, claim: Claim) -> None:
         self._catalog.pages.give_back(claim)
+        self._runtime.progress.given_back(claim.job_id, claim.number)
         self._send(claim.job_id, claim.number)
 
-    def _fail(self, claim: Claim, reason: str) -> None:
+    def _fail(self, claim: Claim, reason: str, error: Exception | None = None) -> None:
         """Fail the job, unless the page is another worker's by now: then it is for that one to say.
         The lease goes first, or the job that waits would wait for it to run out."""
         if self._catalog.pages.release(claim):
-            self._jobs.fail(claim.job_id, reason)
+            self._jobs.fail(claim.job_id, reason, error)
 
     def _run(self, claim: Claim) -> None:
         turn = Turn()
         work = self._work_of(claim)
-        page = fetch(self._runtime, work.job, work.entity_type, claim)
+        self._runtime.progress.listing(claim.job_id, claim.number)
+        with work.stages.time(Stage.LIST) as step:
+            page = fetch(self._runtime, work.job, work.entity_type, claim)
+            step.items = len(page.entities) + len(page.failures)
         listed = self._list(work.job, claim, work.generation.partition, page)
         work.keeper.begin(listed.entities)
         expected = page.total if page.total is not None else page.estimate
@@ -151,7 +159,7 @@ class PageRunner:
         self, claim: Claim, work: _Work, entities: tuple[Entity, ...], turn: Turn
     ) -> PageResult:
         indexer = self._runtime.indexer(work.entity_type, work.generation)
-        carried, tally = Carried.of_json(claim.carried), Tally()
+        carried, tally = Carried.of_json(claim.carried), Tally(work.stages)
         try:
             result = indexer.index(
                 entities, lambda so_far: self._checkpoint(claim, work, turn, so_far), tally
@@ -169,9 +177,10 @@ class PageRunner:
         if self._catalog.steering.is_paused(claim.job_id):
             raise JobPaused
         self._turns.require(claim.job_id, turn, tally.counters)
-        self._runtime.progress.page(claim.job_id, claim.number, tally.counters)
+        progress = self._runtime.progress
+        progress.page(claim.job_id, claim.number, tally.counters, tally.stages.take())
         if work.keeper.keeps and tally.shares:
-            self._runtime.progress.entries(claim.job_id, tally.shares)
+            progress.entries(claim.job_id, tally.shares)
 
     def _work_of(self, claim: Claim) -> _Work:
         job = self._catalog.jobs.get(claim.job_id)
@@ -228,7 +237,8 @@ class PageRunner:
         refused = _refused(listed.failures)
         partition = work.generation.partition
         counters = Counters(listed=len(refused), failed=len(refused), bytes=page.bytes_read)
-        self._catalog.pages.commit(
+        failures = [*result.failures, *listed.failures, *_repetition_failures(claim, listed)]
+        seen = self._catalog.pages.commit(
             claim,
             result.counters + counters,
             [
@@ -237,22 +247,26 @@ class PageRunner:
                 *_repetitions(listed),
                 *_gone(partition, page),
             ],
-            [*result.failures, *listed.failures, *_repetition_failures(claim, listed)],
+            failures,
             is_last=page.next_cursor is None,
             also=work.keeper.recorder(partition, listed.entities, result, refused),
         )
-        self._runtime.progress.committed(claim.job_id, claim.number)
+        errors = self._catalog.jobs.errors(claim.job_id) if failures else None
+        self._runtime.progress.committed(seen, claim.number, work.stages.take(), errors)
         if self._catalog.pages.all_done(claim.job_id):
             self._dispatcher.finish_job(claim.job_id)
 
     def _postpone(self, claim: Claim, error: TransientError) -> None:
         delay = max(_delay(claim.postponed), error.retry_after or 0)
-        failing_for = self._catalog.pages.postpone(claim, delay, str(error))
-        if failing_for > RETRY_FOR:
+        trouble = self._catalog.pages.postpone(claim, delay, error)
+        if trouble is not None and trouble.seconds > RETRY_FOR:
             self._jobs.fail(
-                claim.job_id, f"Page {claim.number}, given up after {failing_for:.0f} s: {error}"
+                claim.job_id,
+                f"Page {claim.number}, given up after {trouble.seconds:.0f} s: {error}",
+                error,
             )
             return
+        self._runtime.progress.given_back(claim.job_id, claim.number, trouble)
         logger.warning("page is tried again", extra={**_context(claim), "error": str(error)})
         self._send(claim.job_id, claim.number, delay)
 

@@ -1,24 +1,28 @@
 """Live progress in Redis: a hash for now, a stream for watchers.
 
-The hash holds the job's state and, for each page in hand, what that page counted so far; once a
-page is committed its counters are in the catalog and leave the hash. The catalog has the truth;
-this is for people who watch. So an outage of Redis costs a picture, never a page: it is logged
-and the work goes on.
+The hash holds the job as the catalog had it at its last commit and, for each page in hand, what
+that page counted so far; once a page is committed its counters are in the catalog and leave the
+hash. The stream has an event for each change, with the job's counters as they were then. The
+catalog has the truth; this is for people who watch. So an outage of Redis costs a picture, never a
+page: it is logged and the work goes on.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 
-from celeriac.model import Counters
+from celeriac.catalog.jobs import FINAL, Seen
+from celeriac.catalog.pages import Trouble
+from celeriac.model import Counters, EntityFailure
+from celeriac.picture import Picture, Waiting, picture_of
+from celeriac.stages import Stage, Timing
 
 logger = logging.getLogger(__name__)
 
@@ -27,25 +31,165 @@ KEEP = 7 * 24 * 3600
 STREAM_LENGTH = 1000
 """Events kept a job."""
 
+# All of a change at once. Of two views of the job the later one stays, whichever comes first; of a
+# job that has ended nothing more is published. Times are by Redis's clock.
+_PUBLISH = """
+local hash, stream, change = KEYS[1], KEYS[2], cjson.decode(ARGV[1])
+local clock = redis.call('TIME')
+local now = string.format('%d.%06d', clock[1], clock[2])
+if change.reset then
+  for _, name in ipairs(redis.call('HKEYS', hash)) do
+    if change.event == 'started' or string.find(name, '^page:') or string.find(name, '^listing:')
+      or string.find(name, '^trouble:') or string.find(name, '^waiting') then
+      redis.call('HDEL', hash, name)
+    end
+  end
+elseif redis.call('HEXISTS', hash, 'ended') == 1 then
+  return
+end
+if change.seen_at then
+  local seen_at = redis.call('HGET', hash, 'seen_at')
+  if not seen_at or tonumber(seen_at) <= tonumber(change.seen_at) then
+    for name, value in pairs(change.seen) do redis.call('HSET', hash, name, value) end
+    redis.call('HSET', hash, 'seen_at', change.seen_at)
+  end
+end
+for _, name in ipairs(change.remove) do redis.call('HDEL', hash, name) end
+for name, value in pairs(change.fields) do redis.call('HSET', hash, name, value) end
+for name, value in pairs(change.items) do redis.call('HINCRBY', hash, name, value) end
+for name, value in pairs(change.seconds) do redis.call('HINCRBYFLOAT', hash, name, value) end
+for _, name in ipairs(change.marks) do redis.call('HSET', hash, name, now) end
+redis.call('EXPIRE', hash, ARGV[2])
+local job = redis.call('HGET', hash, 'job')
+if not change.event or not job then return end
+job = cjson.decode(job)
+local fields = redis.call('HGETALL', hash)
+for position = 1, #fields, 2 do
+  if string.sub(fields[position], 1, 5) == 'page:' then
+    for name, value in pairs(cjson.decode(fields[position + 1])) do
+      job.counters[name] = job.counters[name] + value
+    end
+  end
+end
+redis.call('XADD', stream, 'MAXLEN', '~', ARGV[3], '*', 'event', change.event, 'at', now,
+  'state', job.state, 'expected', job.expected ~= cjson.null and job.expected or '',
+  'counters', cjson.encode(job.counters))
+redis.call('EXPIRE', stream, ARGV[2])
+"""
+_FOUND = ("waiting", "waiting_at")
+"""Fields of what was found to hold the job up; they go once it moves."""
+_BY_WORKER = ("updated",)
+
+
+@dataclass(slots=True)
+class _Change:
+    """What the script is to do, as it reads it."""
+
+    event: str | None
+    """None where watchers need not know."""
+    fields: dict[str, str] = field(default_factory=dict)
+    remove: Sequence[str] = ()
+    marks: Sequence[str] = ()
+    """Fields that get the time."""
+    items: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """What is added to fields."""
+    seen: dict[str, str] = field(default_factory=dict)
+    seen_at: str | None = None
+    """Since when the fields `seen` are so; they are not set where later ones are there."""
+    reset: bool = False
+
+    def see(self, seen: Seen, errors: Sequence[EntityFailure] | None = None) -> _Change:
+        """With the job as it was seen."""
+        self.seen_at = repr(seen.at)
+        self.seen["job"] = json.dumps(asdict(seen.job))
+        if errors is not None:
+            self.seen["errors"] = json.dumps([asdict(one) for one in errors])
+        if seen.job.state in FINAL:
+            self.fields["ended"] = "1"
+        return self
+
+    def took(self, stages: Mapping[Stage, Timing]) -> _Change:
+        """With the time that stages took."""
+        for stage, timing in stages.items():
+            self.items[f"items:{stage}"] = timing.items
+            self.seconds[f"seconds:{stage}"] = timing.seconds
+        return self
+
 
 class Progress:
     """Publishes and reads the progress of jobs."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._script = redis.register_script(_PUBLISH)
 
-    def start(self, job_id: str) -> None:
+    def start(self, seen: Seen) -> None:
         """Begin a job's picture afresh."""
-        self._publish(job_id, {"state": "running"}, reset=True)
+        change = _Change("started", reset=True, marks=_BY_WORKER)
+        self._publish(seen.job.id, change.see(seen, errors=[]))
 
-    def page(self, job_id: str, number: int, counted: Counters) -> None:
-        """Publish what a page in hand counted so far."""
+    def listing(self, job_id: str, number: int) -> None:
+        """Publish that a page is awaited from the source."""
+        marks = [_listing(number), *_BY_WORKER]
+        self._publish(job_id, _Change(None, marks=marks, remove=_FOUND))
+
+    def page(
+        self, job_id: str, number: int, counted: Counters, stages: Mapping[Stage, Timing]
+    ) -> None:
+        """Publish what a page in hand counted so far, and the time it took since the last time."""
         compact = {name: value for name, value in asdict(counted).items() if value}
-        self._publish(job_id, {_page(number): json.dumps(compact)})
+        change = _Change(
+            "page",
+            fields={_page(number): json.dumps(compact)},
+            remove=[_listing(number), *_FOUND],
+            marks=_BY_WORKER,
+        )
+        self._publish(job_id, change.took(stages))
 
-    def committed(self, job_id: str, number: int) -> None:
-        """Take a page out of the picture: the catalog has its counters."""
-        self._publish(job_id, {}, remove=_page(number))
+    def committed(
+        self,
+        seen: Seen,
+        number: int,
+        stages: Mapping[Stage, Timing],
+        errors: Sequence[EntityFailure] | None = None,
+    ) -> None:
+        """Take a page out of the picture: the job's counters have it. `errors` are the job's first
+        ones; None where they are as before."""
+        remove = [_page(number), _listing(number), _trouble(number), _trouble(FINISH), *_FOUND]
+        change = _Change("committed", remove=remove, marks=_BY_WORKER)
+        self._publish(seen.job.id, change.see(seen, errors).took(stages))
+
+    def given_back(self, job_id: str, number: int, trouble: Trouble | None = None) -> None:
+        """Take a page out of hand that was not committed, for a trouble if there was one."""
+        fields = {} if trouble is None else {_trouble(number): json.dumps(asdict(trouble))}
+        remove = [_page(number), _listing(number), *_FOUND]
+        self._publish(job_id, _Change("held_up", fields, remove, _BY_WORKER))
+
+    def held_up(self, seen: Seen, step: str, trouble: Trouble) -> None:
+        """Publish why a step that is no page, START or FINISH, is tried again."""
+        fields = {_trouble(step): json.dumps(asdict(trouble))}
+        self._publish(seen.job.id, _Change("held_up", fields, _FOUND, _BY_WORKER).see(seen))
+
+    def steered(self, seen: Seen) -> None:
+        """Publish a job that was changed from outside."""
+        self._publish(seen.job.id, _Change("steered", remove=_FOUND).see(seen))
+
+    def found(
+        self,
+        seen: Seen,
+        errors: Sequence[EntityFailure],
+        troubles: Sequence[Trouble],
+        waiting: Waiting | None,
+    ) -> None:
+        """Publish what the catalog says of a job of which no worker has said anything lately."""
+        fields = {_trouble(one.page): json.dumps(asdict(one)) for one in troubles}
+        fields["waiting"] = json.dumps(None if waiting is None else asdict(waiting))
+        self._publish(seen.job.id, _Change(None, fields, marks=["waiting_at"]).see(seen, errors))
+
+    def end(self, seen: Seen) -> None:
+        """Publish how a job ended and what it counted in the end."""
+        self._publish(seen.job.id, _Change("ended", reset=True).see(seen))
 
     def entries(self, job_id: str, shares: Mapping[str, float]) -> None:
         """Publish how much of each of these documents is embedded, 0 to 1."""
@@ -67,56 +211,42 @@ class Progress:
             return 0.0
         return float(found or 0.0)
 
-    def end(self, job_id: str, state: str, counters: Counters) -> None:
-        """Publish how a job ended and what it counted in the end."""
-        self._publish(job_id, {"state": state, **asdict(counters)}, reset=True)
-
-    def in_hand(self, job_id: str) -> Counters:
-        """What the pages that are not committed yet counted so far."""
-        pages = [value for name, value in self.read(job_id).items() if name.startswith("page:")]
-        return sum((Counters(**json.loads(page)) for page in pages), Counters())
-
-    def read(self, job_id: str) -> dict[str, str]:
-        """The picture now; empty where there is none or Redis is away."""
+    def picture(self, job_id: str) -> Picture | None:
+        """The job as Redis has it; None where it does not know it or is away."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hgetall(_hash(job_id))
+        pipeline.time()
         try:
-            found = self._redis.hgetall(_hash(job_id))
+            found, (seconds, micros) = pipeline.execute()
         except RedisError as error:
             logger.warning("progress cannot be read", extra=_context(job_id, error))
-            return {}
-        return {_text(key): _text(value) for key, value in found.items()}
+            return None
+        fields = {_text(name): _text(value) for name, value in found.items()}
+        return picture_of(fields, seconds + micros / 1e6) if "job" in fields else None
 
-    def _publish(
-        self,
-        job_id: str,
-        fields: Mapping[str, str | int],
-        *,
-        reset: bool = False,
-        remove: str | None = None,
-    ) -> None:
-        now = time.time()
-        pipeline = self._redis.pipeline(transaction=True)
-        if reset:
-            pipeline.delete(_hash(job_id))
-        if remove is not None:
-            pipeline.hdel(_hash(job_id), remove)
-        values: dict[Any, Any] = {**fields, "updated": now}
-        pipeline.hset(_hash(job_id), mapping=values)
-        event: dict[Any, Any] = {**(fields or {"committed": remove}), "at": now}
-        pipeline.xadd(_stream(job_id), event, maxlen=STREAM_LENGTH, approximate=True)
-        pipeline.expire(_hash(job_id), KEEP)
-        pipeline.expire(_stream(job_id), KEEP)
+    def _publish(self, job_id: str, change: _Change) -> None:
+        # In Lua a JSON null is true.
+        told = {name: value for name, value in asdict(change).items() if value is not None}
         try:
-            pipeline.execute()
+            self._script(
+                keys=[_hash(job_id), stream(job_id)],
+                args=[json.dumps(told), KEEP, STREAM_LENGTH],
+            )
         except RedisError as error:
             logger.warning("progress is not published", extra=_context(job_id, error))
 
 
+START, FINISH = "start", "finish"
+"""The steps of a job that are no pages."""
+
+
+def stream(job_id: str) -> str:
+    """The key of a job's events."""
+    return f"celeriac:job:{job_id}:events"
+
+
 def _hash(job_id: str) -> str:
     return f"celeriac:job:{job_id}"
-
-
-def _stream(job_id: str) -> str:
-    return f"celeriac:job:{job_id}:events"
 
 
 def _entries(job_id: str) -> str:
@@ -125,6 +255,14 @@ def _entries(job_id: str) -> str:
 
 def _page(number: int) -> str:
     return f"page:{number}"
+
+
+def _listing(number: int) -> str:
+    return f"listing:{number}"
+
+
+def _trouble(step: int | str | None) -> str:
+    return f"trouble:{step}"
 
 
 def _context(job_id: str, error: RedisError) -> dict[str, str]:

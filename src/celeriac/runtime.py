@@ -22,8 +22,10 @@ from celeriac.definitions import LINKED, UPLOADS, knowledge_entity_type
 from celeriac.embedding import registry
 from celeriac.embedding.base import Embedder, TokenCounter
 from celeriac.errors import ConfigurationError, ModelError, NotFound
+from celeriac.events import Events, Feed
 from celeriac.indexer import Indexer
 from celeriac.leases import Heartbeat
+from celeriac.presence import Workers
 from celeriac.progress import Progress
 from celeriac.rendering import Renderer
 from celeriac.security.limits import RATE_LIMIT_TIMEOUT, RateLimits
@@ -74,6 +76,18 @@ class Runtime:
     @property
     def progress(self) -> Progress:
         return self._once("progress", lambda: Progress(self.redis))
+
+    @property
+    def events(self) -> Events:
+        return self._once("events", lambda: Events(self.redis))
+
+    @property
+    def feed(self) -> Feed:
+        return self._once("feed", lambda: Feed(self.events))
+
+    @property
+    def workers(self) -> Workers:
+        return self._once("workers", lambda: Workers(self.redis))
 
     @property
     def limits(self) -> RateLimits:

@@ -21,11 +21,12 @@ class Steering:
 
     def __init__(self, runtime: Runtime, dispatcher: Dispatcher) -> None:
         self._catalog = runtime.catalog
+        self._progress = runtime.progress
         self._jobs = JobRunner(runtime, dispatcher)
 
-    def pause(self, job_id: str) -> Job:
+    def pause(self, job_id: str, by: str | None = None) -> Job:
         """Hold a job up: nothing is written for it after its next checkpoint."""
-        changed = self._catalog.steering.pause(job_id)
+        changed = self._catalog.steering.pause(job_id, by)
         return self._steered(job_id, changed, "paused")
 
     def resume(self, job_id: str) -> Job:
@@ -49,10 +50,13 @@ class Steering:
         return self._steered(job_id, changed, "given another priority")
 
     def _steered(self, job_id: str, changed: bool, what: str) -> Job:
-        job = self._catalog.jobs.get(job_id)
-        if job is None:
+        seen = self._catalog.jobs.seen(job_id)
+        if seen is None:
             raise NotFound(f"There is no job {job_id!r}.")
-        if not changed and job.state in FINAL:
+        job = seen.job
+        if changed:
+            self._progress.steered(seen)
+        elif job.state in FINAL:
             raise Conflict(
                 f"Job {job_id} has {_ended(job)}; only one that is queued or running can be {what}."
             )

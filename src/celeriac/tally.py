@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from celeriac.catalog.listings import IN_INDEX, Expected
 from celeriac.chunking import SplitText
 from celeriac.model import Counters, EntityFailure, ListedEntity, Outcome, Partition
+from celeriac.stages import Stages
 from celeriac.store.base import VOID, Marker
 
 
@@ -38,8 +39,10 @@ def entity_key(partition: Partition, entity_id: str) -> uuid.UUID:
 class Tally:
     """Counts entities once each, and what was done to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: Stages | None = None) -> None:
         self.counters = Counters()
+        self.stages = stages or Stages()
+        """What times the page's stages."""
         self.shares: dict[str, float] = {}
         """Of entities that take more than one batch: how much is embedded, 0 to 1, by id."""
         self.settled = Counters()

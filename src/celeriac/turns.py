@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from celeriac.catalog.jobs import JobState
@@ -119,12 +119,19 @@ def first_in_turn(
 ) -> Standing | None:
     """The job of which a page is to be run next; `without` names tenants that have no room."""
     waiting = [one for one in standings if one.open and one.tenant not in without]
+    return next(iter(in_turn(waiting, standings)), None)
+
+
+def in_turn(waiting: Iterable[Standing], standings: Sequence[Standing]) -> list[Standing]:
+    """Those that wait, among all, in the order in which they get a thread."""
     held = _held(standings)
-    return min(
-        waiting,
-        key=lambda one: (one.priority, held[one.tenant], one.held, -one.waited),
-        default=None,
-    )
+    return sorted(waiting, key=lambda one: (one.priority, held[one.tenant], one.held, -one.waited))
+
+
+def wants_thread(one: Standing) -> bool:
+    """Whether it waits for a thread: to run a page, or to be taken up."""
+    starts = one.state == JobState.QUEUED and one.behind is None and not one.paused
+    return one.open or starts
 
 
 def makes_way(own: Standing, standings: Sequence[Standing], *, full: Collection[str]) -> bool:
@@ -151,8 +158,7 @@ def makes_way(own: Standing, standings: Sequence[Standing], *, full: Collection[
 def _is_passed_over(one: Standing) -> bool:
     """Whether it waits for a thread to run a page, or to be taken up, for longer than it takes to
     find one that is free."""
-    starts = one.state == JobState.QUEUED and one.behind is None and not one.paused
-    return (one.open or starts) and one.waited >= PASSED_OVER
+    return wants_thread(one) and one.waited >= PASSED_OVER
 
 
 def _held(standings: Sequence[Standing]) -> Counter[str]:

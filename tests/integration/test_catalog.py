@@ -25,6 +25,7 @@ from celeriac.errors import (
     Conflict,
     JobStopped,
     LeaseLost,
+    SourceUnavailable,
 )
 from celeriac.model import (
     Counters,
@@ -222,7 +223,10 @@ def test_a_second_round_has_to_be_complete_too(catalog: Catalog) -> None:
 def test_a_postponed_page_is_not_taken_before_its_time(catalog: Catalog) -> None:
     job = running(catalog)
     claim = claimed(catalog, job)
-    assert catalog.pages.postpone(claim, 0.3, "source is slow") < 5
+    trouble = catalog.pages.postpone(claim, 0.3, SourceUnavailable("source is slow"))
+    assert trouble is not None
+    assert trouble.error_class == "SourceUnavailable"
+    assert trouble.seconds < 5
     assert catalog.pages.claim(job.id, 0, LEASE) is None
     time.sleep(0.5)
     again = claimed(catalog, job)
@@ -232,13 +236,15 @@ def test_a_postponed_page_is_not_taken_before_its_time(catalog: Catalog) -> None
 def test_the_page_that_fails_longest_says_what_holds_the_job_up(catalog: Catalog) -> None:
     job = running(catalog)
     first = claimed(catalog, job)
-    assert catalog.pages.trouble(job.id) == ""
+    assert catalog.pages.troubles(job.id) == []
     catalog.pages.list_entities(first, [], "next")
-    catalog.pages.postpone(first, 0, "the source is away")
-    catalog.pages.postpone(claimed(catalog, job, 1), 0, "the source is slow")
-    assert catalog.pages.trouble(job.id) == "Page 0 is tried again: the source is away"
+    catalog.pages.postpone(first, 0, SourceUnavailable("the source is away"))
+    slow = SourceUnavailable("the source is slow")
+    catalog.pages.postpone(claimed(catalog, job, 1), 0, slow)
+    assert str(catalog.pages.troubles(job.id)[0]) == "Page 0 is tried again: the source is away"
     catalog.pages.commit(claimed(catalog, job), Counters(), [], [], is_last=False)
-    assert catalog.pages.trouble(job.id) == "Page 1 is tried again: the source is slow"
+    (trouble,) = catalog.pages.troubles(job.id)
+    assert str(trouble) == "Page 1 is tried again: the source is slow"
 
 
 def test_a_reopened_page_takes_back_what_it_counted(catalog: Catalog) -> None:

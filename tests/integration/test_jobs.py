@@ -12,7 +12,7 @@ from celeriac.catalog.jobs import JobState
 from celeriac.embedding.base import Vectors
 from celeriac.embedding.stub import StubEmbedder
 from celeriac.errors import ModelError, SourceError, SourceUnavailable, StoreUnavailable
-from celeriac.model import Entity, EntityFailure, Splitting
+from celeriac.model import Counters, Entity, EntityFailure, Splitting
 
 
 def test_a_reindex_makes_the_index_equal_the_source(world: World) -> None:
@@ -403,7 +403,6 @@ def test_a_worker_with_another_configuration_writes_nothing(world: World) -> Non
 def test_progress_is_live_in_redis(world: World) -> None:
     world.source = ListSource([article(number) for number in range(20)])
     job = world.reindex()
-    progress = world.runtime.progress.read(job.id)
-    assert world.runtime.progress.in_hand(job.id).listed == 0
-    assert progress["state"] == "succeeded"
-    assert progress["listed"] == "20"
+    picture = world.runtime.progress.picture(job.id)
+    assert picture is not None
+    assert (picture.job, picture.in_hand) == (job, Counters())

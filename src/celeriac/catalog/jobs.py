@@ -48,6 +48,8 @@ class JobMode(StrEnum):
     """Entities that failed in earlier jobs, and nothing else."""
 
 
+MAX_CLASS = 128
+"""Characters of an error's class that are kept."""
 FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 
@@ -69,6 +71,8 @@ class Job:
     """What a retry takes; empty for a reindex."""
     message: str
     """Why it failed or was cancelled, what a retry that succeeded did; empty otherwise."""
+    error_class: str | None
+    """Of what it failed with, where that is known."""
     expected: int | None
     """Entities the listing is expected to have, where that is known."""
     removal_limit: float | None
@@ -78,6 +82,8 @@ class Job:
     """Entities a second that it lists at most; None: as many as it can."""
     paused_at: float | None
     """Since when it has been paused; None where it is not."""
+    paused_by: str | None
+    """Who paused it last, where that is known."""
     paused_seconds: float
     """For how long it was paused before, in all, since it was taken up."""
     created_at: float
@@ -99,6 +105,15 @@ class Job:
         end = self.finished_at or now
         pause = end - self.paused_at if self.paused_at is not None else 0.0
         return max(end - self.started_at - self.paused_seconds - pause, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A job as it was at a moment; of two, the later one is right."""
+
+    job: Job
+    at: float
+    """Unix seconds by the database's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +253,13 @@ class Jobs:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
         return _job(row._mapping) if row else None
 
+    def seen(self, job_id: str) -> Seen | None:
+        """The job, and when this was so."""
+        query = select(jobs, epoch_now().label("seen_at")).where(jobs.c.id == job_id)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return _seen(row._mapping) if row else None
+
     def recent(self, *, tenant: str | None = None, limit: int = 50) -> builtins.list[Job]:
         """The jobs created last, newest first."""
         query = select(jobs).order_by(jobs.c.created_at.desc()).limit(limit)
@@ -333,9 +355,10 @@ class Jobs:
         """Cancel a job that has not ended; False where there is none."""
         return self._end(job_id, JobState.CANCELLED, "cancelled on request")
 
-    def fail(self, job_id: str, message: str) -> bool:
-        """Fail a job that has not ended; False where there is none."""
-        return self._end(job_id, JobState.FAILED, message)
+    def fail(self, job_id: str, message: str, error: Exception | None = None) -> bool:
+        """Fail a job that has not ended, because of an error if there is one; False where there is
+        none."""
+        return self._end(job_id, JobState.FAILED, message, class_of(error) if error else None)
 
     def running_for(self, job_id: str) -> float:
         """Seconds since the job was taken up, or resumed."""
@@ -409,11 +432,13 @@ class Jobs:
         failure = EntityFailure(row.entity_id, row.error_class, row.message, row.retryable)
         return RecordedError(row.job_id, row.created_at, failure)
 
-    def _end(self, job_id: str, state: JobState, message: str) -> bool:
+    def _end(
+        self, job_id: str, state: JobState, message: str, error_class: str | None = None
+    ) -> bool:
         statement = (
             update(jobs)
             .where(jobs.c.id == job_id, jobs.c.state.in_(ACTIVE))
-            .values(state=state, message=message, finished_at=epoch_now())
+            .values(state=state, message=message, error_class=error_class, finished_at=epoch_now())
         )
         with self._database.write() as connection:
             return bool(connection.execute(statement).rowcount)
@@ -430,10 +455,13 @@ class Jobs:
             return bool(connection.execute(statement).rowcount)
 
 
-def add_counters(connection: Connection, job_id: str, counters: Counters) -> None:
-    """Add a page's counters to its job's, within the caller's transaction."""
+def add_counters(connection: Connection, job_id: str, counters: Counters) -> Seen:
+    """Add a page's counters to its job's, within the caller's transaction; the job with them."""
     values = {jobs.c[name]: jobs.c[name] + getattr(counters, name) for name in COUNTERS}
-    connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
+    added = update(jobs).where(jobs.c.id == job_id).values(values)
+    # Whoever writes to the row waits for this transaction: the moments are in its order.
+    row = connection.execute(added.returning(jobs, epoch_now().label("seen_at"))).one()
+    return _seen(row._mapping)
 
 
 def insert_errors(
@@ -457,6 +485,15 @@ def insert_errors(
     ]
     if rows:
         connection.execute(job_errors.insert(), rows)
+
+
+def class_of(error: Exception) -> str:
+    """What an error is called in the catalog."""
+    return type(error).__name__[:MAX_CLASS]
+
+
+def _seen(values: RowMapping) -> Seen:
+    return Seen(_job(values), values["seen_at"])
 
 
 def _job(values: RowMapping) -> Job:

@@ -22,13 +22,15 @@ from sqlalchemy import (
 )
 
 from celeriac.catalog.database import Database, epoch_now
-from celeriac.catalog.jobs import JobState, add_counters, insert_errors
+from celeriac.catalog.jobs import JobState, Seen, add_counters, class_of, insert_errors
 from celeriac.catalog.tables import jobs, listings, pages
 from celeriac.errors import JobStopped, LeaseLost
 from celeriac.model import Counters, EntityFailure, ListedEntity
 
 LOOKUP_ROUND = 3
 """The round of pages that look entities up by their ids, after two listings missed them."""
+MOST_TROUBLES = 10
+"""Pages of a job whose trouble is told."""
 NO_PAGE = -1
 """Where the listing keeps what no page lists and the sweep removes."""
 
@@ -56,6 +58,32 @@ class Claim:
     """How often it was postponed."""
     carried: Any = None
     """What earlier runs of the page carried over, as `Pages.carry` was given it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A page, or another step, that failed for want of a service and is tried again."""
+
+    page: int | None
+    error_class: str
+    message: str
+    since: float
+    """Unix seconds by the database's clock."""
+    seconds: float
+    """For how long it has been failing."""
+
+    def __str__(self) -> str:
+        step = "It" if self.page is None else f"Page {self.page}"
+        return f"{step} is tried again: {self.message}"
+
+
+_TROUBLE = (
+    pages.c.number,
+    func.coalesce(pages.c.error_class, ""),
+    func.coalesce(pages.c.last_error, ""),
+    pages.c.failing_since,
+    (epoch_now() - pages.c.failing_since).label("seconds"),
+)
 
 
 class Pages:
@@ -196,8 +224,9 @@ class Pages:
         *,
         is_last: bool,
         also: Callable[[Connection], None] | None = None,
-    ) -> None:
-        """Mark a page done and count it, once, in one transaction, in which `also` may write too.
+    ) -> Seen:
+        """Mark a page done and count it, once, in one transaction, in which `also` may write too;
+        the job with what was counted.
 
         Raises:
             JobStopped, LeaseLost: as `renew`; nothing is written then.
@@ -215,23 +244,23 @@ class Pages:
                 lease_until=None,
                 failing_since=None,
                 last_error=None,
+                error_class=None,
             )
         )
         with self._database.write() as connection:
             if not connection.execute(done).rowcount:
                 runs = connection.execute(select(_job_runs(claim.job_id, claim.epoch))).scalar_one()
                 raise LeaseLost if runs else JobStopped
-            add_counters(connection, claim.job_id, counters)
+            seen = add_counters(connection, claim.job_id, counters)
             insert_errors(connection, claim.job_id, claim.number, failures)
             _replace_listing(connection, claim, listed)
             if also is not None:
                 also(connection)
+        return seen
 
-    def postpone(self, claim: Claim, delay: float, error: str) -> float:
-        """Give a page back to be tried again after `delay` seconds.
-
-        Returns for how many seconds it has been failing.
-        """
+    def postpone(self, claim: Claim, delay: float, error: Exception) -> Trouble | None:
+        """Give a page back to be tried again after `delay` seconds; None where it is another
+        worker's by now."""
         statement = (
             update(pages)
             .where(_held(claim))
@@ -243,28 +272,29 @@ class Pages:
                 claims=pages.c.claims - 1,
                 postponed=pages.c.postponed + 1,
                 failing_since=func.coalesce(pages.c.failing_since, epoch_now()),
-                last_error=error,
+                last_error=str(error),
+                error_class=class_of(error),
             )
-            .returning((epoch_now() - pages.c.failing_since).label("failing_for"))
+            .returning(*_TROUBLE)
         )
         with self._database.write() as connection:
-            return float(connection.execute(statement).scalar_one_or_none() or 0.0)
+            row = connection.execute(statement).one_or_none()
+        return Trouble(*row) if row else None
 
-    def trouble(self, job_id: str) -> str:
-        """What holds up the page that has been failing longest; empty where none does."""
+    def troubles(self, job_id: str) -> list[Trouble]:
+        """What holds up the job's pages, the one that has been failing longest first."""
         query = (
-            select(pages.c.number, pages.c.last_error)
+            select(*_TROUBLE)
             .where(
                 pages.c.job_id == job_id,
                 pages.c.state == PageState.PENDING,
                 pages.c.failing_since.is_not(None),
             )
             .order_by(pages.c.failing_since)
-            .limit(1)
+            .limit(MOST_TROUBLES)
         )
         with self._database.read() as connection:
-            row = connection.execute(query).one_or_none()
-        return f"Page {row.number} is tried again: {row.last_error}" if row else ""
+            return [Trouble(*row) for row in connection.execute(query)]
 
     def all_done(self, job_id: str) -> bool:
         """Whether the last page of the last round is known and every page is committed."""

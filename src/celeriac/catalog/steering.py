@@ -24,9 +24,9 @@ class Steering:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def pause(self, job_id: str) -> bool:
+    def pause(self, job_id: str, by: str | None = None) -> bool:
         """Pause an active job; False where it has ended, or is paused already."""
-        return self._set(job_id, jobs.c.paused_at.is_(None), paused_at=epoch_now())
+        return self._set(job_id, jobs.c.paused_at.is_(None), paused_at=epoch_now(), paused_by=by)
 
     def resume(self, job_id: str) -> bool:
         """Resume a paused job; False where it is none. Failing begins to count anew."""

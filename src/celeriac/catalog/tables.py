@@ -82,6 +82,7 @@ jobs = Table(
     Column("throttle", Float),
     Column("next_at", Float),
     Column("paused_at", Float),
+    Column("paused_by", String(256)),
     Column("paused_seconds", Float, nullable=False, default=0.0),
     Column("resumed_at", Float),
     Column("created_at", Float, nullable=False),
@@ -100,6 +101,7 @@ jobs = Table(
     Column("bytes", BigInteger, nullable=False, default=0),
     Column("split_for_model", BigInteger, nullable=False, default=0),
     Column("gate", JSON),
+    Column("error_class", String(128)),
     Index("ix_jobs_state_created_at", "state", "created_at"),
 )
 # One job of an index runs and one waits: the database itself refuses a second.
@@ -129,6 +131,7 @@ pages = Table(
     Column("not_before", Float),
     Column("failing_since", Float),
     Column("last_error", Text),
+    Column("error_class", String(128)),
     Column("committed_at", Float),
     Column("counters", JSON),
     Column("carried", JSON(none_as_null=True)),

@@ -1,0 +1,364 @@
+"""How a job stands for those who watch it: in one read of Redis while it moves, by the catalog when
+it does not, and why it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from harness import TENANT, World, article
+from redis import Redis
+from sqlalchemy import event
+
+from celeriac.catalog.jobs import Job, JobState, Seen
+from celeriac.errors import ModelUnavailable, SourceUnavailable, StoreUnavailable
+from celeriac.model import Counters, Entity
+from celeriac.picture import Cause, Waiting
+from celeriac.progress import stream
+from celeriac.stages import Stage
+from celeriac.steering import Steering
+from celeriac.store.opening import open_local
+from celeriac.watching import Watch, Watched
+
+ENTITIES = [article(number, words=300) for number in range(30)]
+
+
+@pytest.fixture
+def world(tmp_path: Path, redis_url: str) -> Iterator[World]:
+    store = open_local(None)
+    world = World(
+        home=tmp_path,
+        database_url=f"sqlite:///{tmp_path / 'catalog.sqlite'}",
+        redis_url=redis_url,
+        store=store,
+    )
+    world.source.entities = list(ENTITIES)
+    world.refresh()
+    world.runtime.workers.sign("a worker")
+    yield world
+    world.close()
+    store.close()
+
+
+def watched(world: World, job: Job) -> Watched:
+    found = Watch(world.runtime).job(job.id)
+    assert found is not None
+    return found
+
+
+def waiting(world: World, job: Job) -> Waiting:
+    found = watched(world, job).waiting
+    assert found is not None
+    return found
+
+
+def take_up(world: World) -> Job:
+    """A job that is planned; its first page waits."""
+    job = world.request()
+    world.deliver(world.messages.waiting.pop(0))
+    return job
+
+
+def fall_silent(world: World, job: Job) -> None:
+    """Have it seem long ago that a worker, or the catalog, said something of the job."""
+    key = f"celeriac:job:{job.id}"
+    for name in ("updated", "waiting_at"):
+        if world.runtime.redis.hexists(key, name):
+            world.runtime.redis.hset(key, name, "1000.0")
+
+
+@contextmanager
+def statements(world: World) -> Iterator[list[str]]:
+    """What SQL is asked meanwhile."""
+    asked: list[str] = []
+
+    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    engine = world.runtime.catalog.database.engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield asked
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def at_checkpoint(world: World, look: Callable[[], None]) -> None:
+    """Have it looked at once, in the middle of a page: after its first batch."""
+    upsert = world.store.upsert
+    looked: list[bool] = []
+
+    def watched_upsert(*arguments: object) -> None:
+        upsert(*arguments)  # type: ignore[arg-type]
+        if not looked:
+            looked.append(True)
+            look()
+
+    world.store.upsert = watched_upsert  # type: ignore[method-assign, assignment]
+
+
+# What Redis tells.
+
+
+def test_a_poll_of_a_running_job_asks_no_sql(world: World) -> None:
+    job = take_up(world)
+    seen: list[Watched] = []
+
+    def look() -> None:
+        with statements(world) as asked:
+            seen.append(watched(world, job))
+        assert asked == []
+
+    at_checkpoint(world, look)
+    world.deliver(world.messages.waiting.pop(0))
+
+    assert len(seen) == 1
+    assert seen[0].tenant == TENANT
+    assert seen[0].job == world.job(job.id) or seen[0].job.state == JobState.RUNNING
+    assert seen[0].waiting is None
+    with statements(world) as asked:
+        after = watched(world, job)
+    assert asked == []
+    assert after.counters == world.job(job.id).counters
+    assert after.counters.listed == 10
+    assert after.job == world.job(job.id)
+
+
+def test_the_counters_are_those_of_committed_pages_and_of_those_in_hand(world: World) -> None:
+    job = take_up(world)
+    world.deliver(world.messages.waiting.pop(0))
+    progress = world.runtime.progress
+    progress.page(job.id, 1, Counters(listed=3, indexed=3, embedded=9), {})
+    assert watched(world, job).counters.listed == 13
+    progress.given_back(job.id, 1)
+    assert watched(world, job).counters.listed == 10
+
+
+def test_each_stage_says_how_much_it_did_and_how_long_it_took(world: World) -> None:
+    job = world.reindex()
+    stages = watched(world, job).stages
+    assert stages[Stage.LIST].items == len(ENTITIES)
+    for stage in (Stage.CHUNK, Stage.EMBED, Stage.WRITE):
+        assert stages[stage].items == job.counters.chunks
+    assert all(timing.seconds > 0 for timing in stages.values())
+
+
+def test_errors_are_in_the_picture(world: World) -> None:
+    world.source.entities[3] = Entity("a3", {})
+    job = take_up(world)
+    world.deliver(world.messages.waiting.pop(0))
+    with statements(world) as asked:
+        (error,) = watched(world, job).errors
+    assert asked == []
+    assert (error.entity_id, error.error_class) == ("a3", "EmptyText")
+
+
+def test_of_two_views_the_later_one_stays(world: World) -> None:
+    job = take_up(world)
+    later = world.runtime.catalog.jobs.seen(job.id)
+    assert later is not None
+    counted = replace(later.job, counters=Counters(listed=20))
+    earlier = replace(later.job, counters=Counters(listed=10))
+    progress = world.runtime.progress
+    progress.committed(Seen(counted, later.at + 2), 1, {})
+    progress.committed(Seen(earlier, later.at + 1), 0, {})
+    assert watched(world, job).counters.listed == 20
+
+
+def test_an_emptied_redis_loses_nothing(world: World) -> None:
+    job = take_up(world)
+    world.deliver(world.messages.waiting.pop(0))
+    world.runtime.redis.flushdb()
+    world.runtime.workers.sign("a worker")
+    assert watched(world, job).counters == world.job(job.id).counters
+    world.run()
+    done = watched(world, job)
+    assert done.job.state == JobState.SUCCEEDED
+    assert done.counters.listed == len(ENTITIES)
+
+
+def test_of_a_job_that_has_ended_the_catalog_knows_best(world: World) -> None:
+    job = world.reindex()
+    world.runtime.redis.hset(f"celeriac:job:{job.id}", "job", "{}")
+    world.runtime.redis.delete(f"celeriac:job:{job.id}")
+    assert watched(world, job).job == world.job(job.id)
+
+
+def test_what_comes_after_the_end_is_not_published(world: World) -> None:
+    job = world.reindex()
+    events = world.runtime.redis.xlen(stream(job.id))
+    world.runtime.progress.page(job.id, 0, Counters(listed=1), {})
+    assert world.runtime.redis.xlen(stream(job.id)) == events
+    assert watched(world, job).counters.listed == len(ENTITIES)
+
+
+def test_without_redis_the_catalog_answers(world: World) -> None:
+    job = take_up(world)
+    away = Redis(port=1, retry=None)
+    world.runtime.progress._redis = away
+    world.runtime.progress._script.registered_client = away
+    assert watched(world, job).job.state == JobState.RUNNING
+
+
+# Why a job does not move.
+
+
+def test_nobody_looks_twice_within_a_moment(world: World) -> None:
+    job = world.request()
+    first = waiting(world, job)
+    with statements(world) as asked:
+        assert waiting(world, job) == first
+    assert asked == []
+
+
+def test_it_waits_for_a_thread(world: World) -> None:
+    job = world.request()
+    found = waiting(world, job)
+    assert (found.cause, found.position) == (Cause.TURN, 1)
+    assert found.text == "Waits for a worker with a free thread."
+
+
+def test_no_worker_is_alive(world: World) -> None:
+    job = world.request()
+    world.runtime.workers.leave("a worker")
+    assert waiting(world, job).cause == Cause.WORKER
+
+
+def test_a_running_job_whose_workers_died_says_so_too(world: World) -> None:
+    job = take_up(world)
+    assert watched(world, job).waiting is None
+    world.runtime.workers.leave("a worker")
+    fall_silent(world, job)
+    assert waiting(world, job).cause == Cause.WORKER
+
+
+def test_it_waits_for_a_job_over_the_same_index(world: World) -> None:
+    first = take_up(world)
+    second = world.request()
+    found = waiting(world, second)
+    assert found.cause == Cause.JOB
+    assert first.id in found.text
+    assert found.position is None
+
+
+def test_it_is_paused(world: World) -> None:
+    job = take_up(world)
+    steering = Steering(world.runtime, world.messages)
+    steering.pause(job.id, "key:abc")
+    found = waiting(world, job)
+    assert found.cause == Cause.PAUSE
+    assert found.text.startswith("Paused by key:abc since 20")
+    assert watched(world, job).job.paused
+    steering.resume(job.id)
+    assert watched(world, job).waiting is None
+
+
+def test_it_is_throttled(world: World) -> None:
+    job = take_up(world)
+    Steering(world.runtime, world.messages).throttle(job.id, 0.5)
+    world.deliver(world.messages.waiting.pop(0))
+    found = waiting(world, job)
+    assert (found.cause, found.text) == (Cause.THROTTLE, "Throttled to 0.5 entities a second.")
+    fall_silent(world, job)
+    assert waiting(world, job) == found
+
+
+def test_its_source_fails(world: World) -> None:
+    def fail(number: int) -> None:
+        raise SourceUnavailable("The source answered 502.")
+
+    world.source.before_page = fail
+    job = take_up(world)
+    world.deliver(world.messages.waiting.pop(0))
+    found = waiting(world, job)
+    assert found.cause == Cause.SOURCE
+    assert found.text.startswith("The source has been failing since 20")
+    assert found.text.endswith("SourceUnavailable: The source answered 502.")
+    assert watched(world, job).message == "Page 0 is tried again: The source answered 502."
+    fall_silent(world, job)
+    assert waiting(world, job) == found
+    world.source.before_page = None
+    world.runtime.redis.flushdb()
+    assert waiting(world, job).cause == Cause.WORKER
+    world.runtime.workers.sign("a worker")
+    world.runtime.redis.delete(f"celeriac:job:{job.id}")
+    assert waiting(world, job) == found
+
+
+def test_its_source_is_slow(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("celeriac.waiting.SLOW", 0.0)
+    seen: list[Watched] = []
+    world.source.before_page = lambda number: seen.append(watched(world, job))
+    job = take_up(world)
+    world.deliver(world.messages.waiting.pop(0))
+    assert seen[0].waiting is not None
+    assert seen[0].waiting.text == "The source has not answered for 0 s."
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [(ModelUnavailable(), Cause.MODEL), (StoreUnavailable(), Cause.STORE)],
+)
+def test_what_it_needs_is_away(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception, cause: Cause
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    broken = (world.runtime, "usable") if cause == Cause.MODEL else (world.store, "upsert")
+    monkeypatch.setattr(*broken, fail)
+    job = take_up(world)
+    world.deliver(world.messages.waiting.pop(0))
+    assert waiting(world, job).cause == cause
+
+
+def test_its_start_and_its_finish_are_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StoreUnavailable
+
+    job = world.request()
+    with monkeypatch.context() as away:
+        away.setattr(world.store, "ensure_collection", fail)
+        world.deliver(world.messages.waiting.pop(0))
+        assert waiting(world, job).cause == Cause.STORE
+        fall_silent(world, job)
+        assert waiting(world, job).cause == Cause.STORE
+    world.jobs.start(job.id)
+    assert watched(world, job).waiting is None
+    for _ in range(3):
+        world.deliver(world.messages.waiting.pop(0))
+    with monkeypatch.context() as away:
+        away.setattr(world.store, "scan_markers", fail)
+        world.deliver(world.messages.waiting.pop(0))
+        assert waiting(world, job).cause == Cause.STORE
+    world.run()
+    assert watched(world, job).waiting is None
+
+
+def test_a_removal_waits_for_a_confirmation(world: World) -> None:
+    world.reindex()
+    world.source.entities = ENTITIES[:5]
+    job = world.reindex()
+    assert (job.state, job.error_class) == (JobState.FAILED, "RemovalRefused")
+    found = waiting(world, job)
+    assert found.cause == Cause.CONFIRMATION
+    assert f"/jobs/{job.id}/confirm-removal" in found.text
+    world.reindex(removal_limit=1.0)
+    assert watched(world, job).waiting is None
+
+
+def test_there_is_no_such_job(world: World) -> None:
+    assert Watch(world.runtime).job("none") is None
+
+
+def test_the_workers_that_are_alive_are_counted(world: World) -> None:
+    workers = world.runtime.workers
+    workers.sign("another")
+    assert workers.count() == 2
+    world.runtime.redis.zadd("celeriac:workers", {"another": 1.0})
+    assert workers.count() == 1
