@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,27 +10,21 @@ import numpy as np
 
 from celeriac.embedding import pooling
 from celeriac.embedding.base import TokenCounter, Vectors
-from celeriac.embedding.batching import (
-    checked,
-    compute_halving,
-    first_occurrences,
-    plan_batches,
-)
+from celeriac.embedding.batching import checked, first_occurrences
 from celeriac.embedding.models import EmbeddingModel
+from celeriac.embedding.queue import EmbeddingQueue
 from celeriac.embedding.tokenization import (
     ModelTokenizer,
     TokenIds,
     require_readable,
     require_unicode,
 )
-from celeriac.errors import CeleriacError, ModelError, ModelUnavailable
+from celeriac.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-_DEVICE_FAILED = "CUDA error"
-"""After one, every call fails, whatever the texts."""
 _CPU_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "could not create a memory")
 
 
@@ -48,10 +40,9 @@ class Network:
 
 
 class TorchEmbedder:
-    """Computes a model's vectors on one device; one batch at a time, whoever asks.
+    """Computes a model's vectors on one device.
 
-    Batches are computed in one thread of its own: torch keeps a team of threads for each thread
-    that computes, and idle teams take time from the busy one.
+    Texts become token ids in the thread that asks, while the queue's thread computes.
     """
 
     def __init__(self, model: EmbeddingModel, tokenizer: ModelTokenizer, network: Network) -> None:
@@ -59,7 +50,9 @@ class TorchEmbedder:
         self.counter: TokenCounter = tokenizer
         self._tokenizer = tokenizer
         self._network: Network | None = network
-        self._thread = ThreadPoolExecutor(1, f"embedding-{model.name}")
+        self._queue = EmbeddingQueue(
+            model.name, model.dimension, self._forward, _is_out_of_memory, network.token_budget
+        )
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Embed passages; identical texts are computed once.
@@ -75,55 +68,23 @@ class TorchEmbedder:
         return self._embed(texts, self.model.passage_prefix)
 
     def embed_query(self, text: str) -> Vectors:
-        """Embed one query with the query prefix; shape (dimension,), float32."""
-        vector: Vectors = self._embed([text], self.model.query_prefix)[0]
+        """Embed one query with the query prefix, before any passage; shape (dimension,)."""
+        vector: Vectors = self._embed([text], self.model.query_prefix, urgent=True)[0]
         return vector
 
     def close(self) -> None:
         """Let the weights go; the embedder cannot be used after."""
+        self._queue.close()
         self._network = None
-        self._thread.shutdown()
 
-    def _embed(self, texts: Sequence[str], prefix: str) -> Vectors:
+    def _embed(self, texts: Sequence[str], prefix: str, *, urgent: bool = False) -> Vectors:
         require_unicode(texts)
         positions, source = first_occurrences(texts)
-        ids = self._tokenizer.encode([texts[position] for position in positions], prefix)
-        vectors = self._compute(dict(zip(positions, ids, strict=True)), len(texts))
+        encoded = self._tokenizer.encode([texts[position] for position in positions], prefix)
+        ids = dict(zip(positions, encoded, strict=True))
+        require_readable(self.model, {position: len(one) for position, one in ids.items()})
+        vectors = self._queue.embed(ids, len(texts), urgent=urgent)
         return checked(vectors[source], self.model.name)
-
-    def _compute(self, rows: Mapping[int, TokenIds], size: int) -> Vectors:
-        """Vectors of shape (size, dimension); those of `rows` are set."""
-        lengths = {row: len(ids) for row, ids in rows.items()}
-        require_readable(self.model, lengths)
-        vectors = np.zeros((size, self.model.dimension), np.float32)
-        for batch in plan_batches(lengths, self._open_network().token_budget):
-            with self._failures():
-                for part, computed in compute_halving(
-                    batch,
-                    lambda part: self._in_turn([rows[row] for row in part]),
-                    _is_out_of_memory,
-                ):
-                    vectors[part] = computed
-        return vectors
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        """Raise celeriac's errors for the network's."""
-        try:
-            yield
-        except CeleriacError:
-            raise
-        except Exception as error:
-            said = f"{type(error).__name__}: {str(error).strip()}"
-            if _DEVICE_FAILED in said:
-                raise ModelUnavailable(
-                    f"The device that computes {self.model.name} failed ({said}); this process "
-                    "cannot use it any more: restart the worker"
-                ) from error
-            raise ModelError(f"{self.model.name} fails on a text ({said})") from error
-
-    def _in_turn(self, batch: Sequence[TokenIds]) -> Vectors:
-        return self._thread.submit(self._forward, batch).result()
 
     def _forward(self, batch: Sequence[TokenIds]) -> Vectors:
         """One pass through the network; shape (len(batch), dimension)."""
