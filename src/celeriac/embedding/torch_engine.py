@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from celeriac.embedding import pooling
 from celeriac.embedding.base import TokenCounter, Vectors
 from celeriac.embedding.batching import checked, first_occurrences
 from celeriac.embedding.models import EmbeddingModel
+from celeriac.embedding.network import Network
 from celeriac.embedding.queue import EmbeddingQueue
 from celeriac.embedding.tokenization import (
     ModelTokenizer,
@@ -21,22 +18,12 @@ from celeriac.embedding.tokenization import (
 )
 from celeriac.errors import ModelError
 
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel
-
-_CPU_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "could not create a memory")
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """A transformer with its weights, on its device."""
-
-    module: PreTrainedModel
-    device: torch.device
-    pad_id: int
-    token_budget: int
-    """Padded tokens in a batch, at most."""
+_CPU_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "could not create a memory",
+    "could not create a primitive",  # oneDNN, which writes code for each new shape
+)
 
 
 class TorchEmbedder:
@@ -45,13 +32,20 @@ class TorchEmbedder:
     Texts become token ids in the thread that asks, while the queue's thread computes.
     """
 
-    def __init__(self, model: EmbeddingModel, tokenizer: ModelTokenizer, network: Network) -> None:
+    def __init__(
+        self,
+        model: EmbeddingModel,
+        tokenizer: ModelTokenizer,
+        network: Network,
+        token_budget: int,
+    ) -> None:
+        """`token_budget`: padded tokens in a batch, at most."""
         self.model = model
         self.counter: TokenCounter = tokenizer
         self._tokenizer = tokenizer
         self._network: Network | None = network
         self._queue = EmbeddingQueue(
-            model.name, model.dimension, self._forward, _is_out_of_memory, network.token_budget
+            model.name, model.dimension, self._forward, _is_out_of_memory, token_budget
         )
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -72,6 +66,11 @@ class TorchEmbedder:
         vector: Vectors = self._embed([text], self.model.query_prefix, urgent=True)[0]
         return vector
 
+    @property
+    def packed(self) -> bool:
+        """Whether batches are computed without padding."""
+        return self._open_network().packed
+
     def close(self) -> None:
         """Let the weights go; the embedder cannot be used after."""
         self._queue.close()
@@ -90,11 +89,9 @@ class TorchEmbedder:
         """One pass through the network; shape (len(batch), dimension)."""
         import torch
 
-        network = self._open_network()
         with torch.inference_mode():
-            ids, mask = _padded(batch, network)
-            states = network.module(input_ids=ids, attention_mask=mask).last_hidden_state
-            pooled = pooling.POOLINGS[self.model.pooling](states, mask)
+            states, layout = self._open_network().states(batch)
+            pooled = pooling.POOLINGS[self.model.pooling](states, layout.bounds)
             result = pooling.normalized(pooled) if self.model.normalize else pooled
             vectors: Vectors = result.cpu().numpy()
             return vectors
@@ -103,23 +100,6 @@ class TorchEmbedder:
         if self._network is None:
             raise ModelError(f"{self.model.name} is closed")
         return self._network
-
-
-def _padded(batch: Sequence[TokenIds], network: Network) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and mask of shape (rows, longest), padded on the right.
-
-    Right, whatever the tokenizer prefers: positions then count from each text's first token, so a
-    text's vector does not depend on its neighbours, and no causal model looks at padding.
-    """
-    import torch
-
-    width = max(1, *(len(ids) for ids in batch))
-    ids = np.full((len(batch), width), network.pad_id, np.int64)
-    mask = np.zeros((len(batch), width), np.int64)
-    for row, tokens in enumerate(batch):
-        ids[row, : len(tokens)] = tokens
-        mask[row, : len(tokens)] = 1
-    return torch.from_numpy(ids).to(network.device), torch.from_numpy(mask).to(network.device)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
