@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 from embedding_support.tiny_models import TINY_MODELS
+from transformers import AutoModel, PreTrainedModel
 
 from celeriac.embedding import registry
 from celeriac.embedding.base import Embedder, Vectors
 from celeriac.embedding.files import find_folder
 from celeriac.embedding.models import EmbeddingModel
+from celeriac.embedding.network import Network
+from celeriac.embedding.tokenization import ModelTokenizer
+from celeriac.embedding.torch_engine import TorchEmbedder
 
 if TYPE_CHECKING:
     from collection import Cacm
@@ -116,6 +122,45 @@ def test_a_vector_does_not_depend_on_its_batch(case: Case) -> None:
 
     np.testing.assert_allclose(alone, together, atol=1e-5)
     np.testing.assert_allclose(backwards, together, atol=1e-5)
+
+
+def test_batches_have_no_padding(case: Case) -> None:
+    """Or what is tested here is not what runs."""
+    assert isinstance(case.embedder, TorchEmbedder)
+    assert case.embedder.packed
+
+
+def test_many_threads_get_the_oracles_vectors(case: Case) -> None:
+    """Texts of all lengths, cut up among callers whose texts share batches."""
+    expected = case.oracle.encode(case.texts, batch_size=8, show_progress_bar=False)
+    chance = np.random.default_rng(11)
+    parts = [chance.permutation(len(case.texts))[: 3 + caller] for caller in range(8)]
+
+    with ThreadPoolExecutor(len(parts)) as pool:
+        results = pool.map(lambda part: case.embedder.embed([case.texts[i] for i in part]), parts)
+
+    for part, vectors in zip(parts, results, strict=True):
+        assert _cosines(vectors, expected[part]).min() >= 0.9999
+        np.testing.assert_allclose(vectors, expected[part], atol=1e-5)
+
+
+def test_with_padding_vectors_are_the_same(case: Case) -> None:
+    """As where the attention of an architecture cannot be set."""
+    padded = TorchEmbedder(
+        case.model,
+        ModelTokenizer(case.model, find_folder(case.model, weights=False)),
+        Network(_plain(case), torch.device("cpu")),
+        token_budget=700,
+    )
+
+    vectors = padded.embed(case.texts)
+    padded.close()
+
+    np.testing.assert_allclose(vectors, case.embedder.embed(case.texts), atol=1e-5)
+
+
+def _plain(case: Case) -> PreTrainedModel:
+    return AutoModel.from_pretrained(find_folder(case.model, weights=True)).eval()
 
 
 def test_bfloat16_stays_close_to_float32(case: Case) -> None:

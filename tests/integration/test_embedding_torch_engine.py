@@ -159,7 +159,7 @@ def embed_in_little_memory(path: Path, *, room: int) -> subprocess.CompletedProc
 
 
 def test_a_batch_that_does_not_fit_in_memory_is_halved(tmp_path: Path, minilm: Embedder) -> None:
-    run = embed_in_little_memory(tmp_path / "vectors.npy", room=24)
+    run = embed_in_little_memory(tmp_path / "vectors.npy", room=48)
 
     assert run.returncode == 0, run.stderr
     assert "16 texts do not fit in memory together" in run.stderr

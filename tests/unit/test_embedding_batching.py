@@ -8,12 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celeriac.embedding.base import Vectors
-from celeriac.embedding.batching import checked, compute_halving, first_occurrences, plan_batches
+from celeriac.embedding.batching import checked, compute_halving, first_occurrences
 from celeriac.errors import ModelError
 
 untimed = settings(deadline=None)
-lengths = st.dictionaries(st.integers(0, 10_000), st.integers(0, 300), max_size=80)
-budgets = st.integers(1, 2000)
 
 
 class Exhausted(Exception):
@@ -26,40 +24,6 @@ def identity(rows: Sequence[int]) -> Vectors:
 
 def is_exhausted(error: Exception) -> bool:
     return isinstance(error, Exhausted)
-
-
-@untimed
-@given(lengths, budgets)
-def test_each_row_is_in_exactly_one_batch(lengths: dict[int, int], budget: int) -> None:
-    rows = [row for batch in plan_batches(lengths, budget) for row in batch]
-
-    assert sorted(rows) == sorted(lengths)
-
-
-@untimed
-@given(lengths, budgets)
-def test_a_batch_stays_within_the_budget_or_is_one_row(
-    lengths: dict[int, int], budget: int
-) -> None:
-    for batch in plan_batches(lengths, budget):
-        assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= budget
-
-
-@untimed
-@given(lengths, budgets)
-def test_batches_come_sorted_by_length(lengths: dict[int, int], budget: int) -> None:
-    ordered = [lengths[row] for batch in plan_batches(lengths, budget) for row in batch]
-
-    assert ordered == sorted(ordered, reverse=True)
-
-
-@untimed
-@given(lengths, budgets)
-def test_no_batch_could_take_the_next_row(lengths: dict[int, int], budget: int) -> None:
-    batches = plan_batches(lengths, budget)
-
-    for batch in batches[:-1]:
-        assert (len(batch) + 1) * max(1, lengths[batch[0]]) > budget
 
 
 @untimed

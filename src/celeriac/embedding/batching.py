@@ -1,9 +1,9 @@
-"""Which texts are computed together; pure decisions on lengths."""
+"""What a batch needs beside the network: halving, finding duplicates, checking vectors."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -11,27 +11,6 @@ from celeriac.embedding.base import Vectors
 from celeriac.errors import ModelError
 
 _log = logging.getLogger(__name__)
-
-
-def plan_batches(lengths: Mapping[int, int], token_budget: int) -> list[list[int]]:
-    """Cut rows into batches of rows x longest row <= `token_budget`, with little padding.
-
-    Args:
-        lengths: tokens of each row, by the row's number.
-        token_budget: padded tokens in a batch; a longer row makes a batch of its own.
-
-    Returns:
-        Row numbers, longest rows first, so that what does not fit in memory shows at once.
-    """
-    batches: list[list[int]] = []
-    room = 0
-    for row in sorted(lengths, key=lambda row: (-lengths[row], row)):
-        if room == 0:
-            batches.append([])
-            room = max(1, token_budget // max(1, lengths[row]))
-        batches[-1].append(row)
-        room -= 1
-    return batches
 
 
 def compute_halving(

@@ -10,6 +10,7 @@ from celeriac.embedding.models import EmbeddingModel, Pooling
 from celeriac.errors import ModelError
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedModel
 
 _COMPUTED = {"Transformer", "Pooling", "Normalize"}
@@ -77,15 +78,23 @@ def _check_pooling(model: EmbeddingModel, path: Path) -> None:
         )
 
 
-def _positions(network: PreTrainedModel) -> int | None:
-    """Tokens that have a position; None where positions are not bounded by a table.
+def first_position(network: PreTrainedModel) -> int:
+    """The position of a text's first token.
 
-    RoBERTa's family counts positions from the padding id on: 514 of them seat 512 tokens.
+    RoBERTa's family counts from the padding id on: its first token is at 2.
     """
-    table = getattr(getattr(network, "embeddings", None), "position_embeddings", None)
+    table = _position_table(network)
+    return 0 if table is None or table.padding_idx is None else int(table.padding_idx) + 1
+
+
+def _positions(network: PreTrainedModel) -> int | None:
+    """Tokens that have a position; None where positions are not bounded by a table."""
+    table = _position_table(network)
     if table is None:
         limit: int | None = getattr(network.config, "max_position_embeddings", None)
         return limit
-    taken = 0 if table.padding_idx is None else table.padding_idx + 1
-    seats: int = table.num_embeddings - taken
-    return seats
+    return int(table.num_embeddings) - first_position(network)
+
+
+def _position_table(network: PreTrainedModel) -> nn.Embedding | None:
+    return getattr(getattr(network, "embeddings", None), "position_embeddings", None)

@@ -1,7 +1,8 @@
 """From token states to one vector: pure functions on torch tensors.
 
-`states` has shape (rows, tokens, dimension), `mask` (rows, tokens) with 1 for a token and 0 for
-padding, on either side. Results have shape (rows, dimension) and are float32.
+`states` has shape (tokens, dimension), the tokens of all rows on end; `bounds` (rows + 1,) has the
+token in which each row begins, and at last how many tokens there are. Results have shape (rows,
+dimension) and are float32.
 """
 
 from __future__ import annotations
@@ -16,20 +17,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def mean(states: Tensor, mask: Tensor) -> Tensor:
+def mean(states: Tensor, bounds: Tensor) -> Tensor:
     """The mean over a row's tokens (Reimers and Gurevych 2019, section 3)."""
-    weights = mask.unsqueeze(1).float()
-    return (weights @ states.float()).squeeze(1) / weights.sum(dim=2)
+    import torch
+
+    return torch.segment_reduce(states.float(), "mean", lengths=bounds.diff())
 
 
-def cls(states: Tensor, mask: Tensor) -> Tensor:
+def cls(states: Tensor, bounds: Tensor) -> Tensor:
     """The state of a row's first token."""
-    return _pick(states, mask.int().argmax(dim=1))
+    return states[bounds[:-1]].float()
 
 
-def last_token(states: Tensor, mask: Tensor) -> Tensor:
+def last_token(states: Tensor, bounds: Tensor) -> Tensor:
     """The state of a row's last token (Wang et al. 2024, section 3.3: the end token)."""
-    return _pick(states, mask.shape[1] - 1 - mask.int().flip(dims=(1,)).argmax(dim=1))
+    return states[bounds[1:] - 1].float()
 
 
 def normalized(vectors: Tensor) -> Tensor:
@@ -42,9 +44,3 @@ def normalized(vectors: Tensor) -> Tensor:
 POOLINGS: Mapping[Pooling, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
     {Pooling.MEAN: mean, Pooling.CLS: cls, Pooling.LAST_TOKEN: last_token}
 )
-
-
-def _pick(states: Tensor, positions: Tensor) -> Tensor:
-    import torch
-
-    return states[torch.arange(len(states), device=states.device), positions].float()

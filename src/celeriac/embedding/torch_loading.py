@@ -10,8 +10,9 @@ from celeriac.embedding.compatibility import check_modules, check_network
 from celeriac.embedding.cpus import available_cpus
 from celeriac.embedding.files import find_folder
 from celeriac.embedding.models import EmbeddingModel
+from celeriac.embedding.network import Network
 from celeriac.embedding.tokenization import ModelTokenizer
-from celeriac.embedding.torch_engine import Network, TorchEmbedder
+from celeriac.embedding.torch_engine import TorchEmbedder
 from celeriac.errors import ConfigurationError, ModelError
 
 if TYPE_CHECKING:
@@ -53,12 +54,20 @@ def load_embedder(model: EmbeddingModel, *, device: str, dtype: str) -> TorchEmb
         model.name, chosen_device, chosen_dtype,
         extra={"action": "load_model", "model": model.name},
     )  # fmt: skip
-    return TorchEmbedder(model, tokenizer, _network(module, chosen_device))
+    network = fast_network(module, chosen_device)
+    return TorchEmbedder(model, tokenizer, network, TOKEN_BUDGETS[chosen_device.type])
 
 
-def _network(module: PreTrainedModel, device: torch.device) -> Network:
-    pad_id = module.config.pad_token_id
-    return Network(module, device, 0 if pad_id is None else pad_id, TOKEN_BUDGETS[device.type])
+def fast_network(module: PreTrainedModel, device: torch.device) -> Network:
+    """A module on its device, changed into what computes the same faster there."""
+    from celeriac.embedding.prepacked import prepack
+
+    module.pooler = None  # of BERT's family; its output is not used
+    if device.type == "cpu":
+        prepack(module)
+    network = Network(module, device)
+    network.pack()
+    return network
 
 
 def _require_torch(model: EmbeddingModel) -> None:

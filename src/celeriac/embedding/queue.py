@@ -1,0 +1,146 @@
+"""The one queue into a model, from all of a process's threads.
+
+Batches are computed in one thread of its own: torch keeps a team of threads for each thread that
+computes, and idle teams take time from the busy one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+
+from celeriac.embedding.base import Vectors
+from celeriac.embedding.batching import compute_halving
+from celeriac.embedding.tokenization import TokenIds
+from celeriac.embedding.window import Request, Row, Window
+from celeriac.errors import CeleriacError, ModelError, ModelUnavailable
+
+_DEVICE_FAILED = "CUDA error"
+"""After one, every call fails, whatever the texts."""
+
+Compute = Callable[[Sequence[TokenIds]], Vectors]
+"""One pass through a network; shape (len(batch), dimension)."""
+
+
+class EmbeddingQueue:
+    """Batches what its callers ask for, and gives each its own. Safe to call from threads."""
+
+    def __init__(
+        self,
+        name: str,
+        dimension: int,
+        compute: Compute,
+        is_out_of_memory: Callable[[Exception], bool],
+        token_budget: int,
+    ) -> None:
+        """`token_budget`: padded tokens in a batch, at most; `name`: the model's, for messages."""
+        self._name = name
+        self._dimension = dimension
+        self._compute = compute
+        self._is_out_of_memory = is_out_of_memory
+        self._token_budget = token_budget
+        self._window = Window()
+        self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, f"embedding-{name}")
+
+    def embed(self, ids: Mapping[int, TokenIds], size: int, *, urgent: bool = False) -> Vectors:
+        """Wait for the vectors of some texts.
+
+        Args:
+            ids: token ids by the text's position.
+            size: rows of the result; those of other positions are zero.
+            urgent: whether they go before those that are not.
+
+        Returns:
+            Shape (size, dimension), float32.
+
+        Raises:
+            ModelError: a text is too large for memory, or the network fails on one; other callers'
+                texts go on.
+            ModelUnavailable: the device failed.
+        """
+        vectors = np.zeros((size, self._dimension), np.float32)
+        if not ids:
+            return vectors
+        request = Request(ids, vectors, urgent)
+        with self._lock:
+            self._window.add(request)
+            self._wake()
+        return request.done.result()
+
+    def _wake(self) -> None:
+        try:
+            self._thread.submit(self._drain)
+        except RuntimeError as error:
+            raise ModelError(f"{self._name} is closed") from error
+
+    def close(self) -> None:
+        """Finish what waits; nothing can be asked for after."""
+        self._thread.shutdown()
+
+    def _drain(self) -> None:
+        while batch := self._next():
+            self._run(batch)
+
+    def _next(self) -> list[Row]:
+        with self._lock:
+            return self._window.take(self._token_budget)
+
+    def _run(self, batch: list[Row]) -> None:
+        """Compute a batch. One that fails is computed again for each caller alone, so that only
+        those fail whose texts do."""
+        by_caller = _by_caller(batch)
+        if len(by_caller) == 1:
+            self._run_alone(*by_caller.popitem())
+            return
+        try:
+            vectors = self._compute([row.ids for row in batch])
+        except Exception:  # noqa: BLE001  whatever it is, it comes again for whom it concerns
+            for request, positions in by_caller.items():
+                self._run_alone(request, positions)
+        else:
+            for row, vector in zip(batch, vectors, strict=True):
+                row.request.put([row.position], vector)
+
+    def _run_alone(self, request: Request, positions: Sequence[int]) -> None:
+        """Compute rows of one caller; a batch that does not fit in memory is halved."""
+        try:
+            with self._failures():
+                for part, vectors in compute_halving(
+                    positions,
+                    lambda part: self._compute([request.ids[position] for position in part]),
+                    self._is_out_of_memory,
+                ):
+                    request.put(part, vectors)
+        except CeleriacError as error:
+            with self._lock:
+                self._window.discard(request)
+            request.done.set_exception(error)
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Raise celeriac's errors for the network's."""
+        try:
+            yield
+        except CeleriacError:
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {str(error).strip()}"
+            if _DEVICE_FAILED in said:
+                raise ModelUnavailable(
+                    f"The device that computes {self._name} failed ({said}); this process "
+                    "cannot use it any more: restart the worker"
+                ) from error
+            raise ModelError(f"{self._name} fails on a text ({said})") from error
+
+
+def _by_caller(batch: Sequence[Row]) -> dict[Request, list[int]]:
+    """The positions of each caller's rows."""
+    callers: dict[Request, list[int]] = {}
+    for row in batch:
+        callers.setdefault(row.request, []).append(row.position)
+    return callers

@@ -1,0 +1,178 @@
+"""One queue into a model: each caller gets its own vectors, in order, and its own errors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from celeriac.embedding.base import Vectors
+from celeriac.embedding.queue import EmbeddingQueue
+from celeriac.embedding.tokenization import TokenIds
+from celeriac.errors import ModelError, ModelUnavailable
+
+POISON = 666
+ROOM = 6
+"""Rows that fit in memory together."""
+
+
+class Announced(dict[int, TokenIds]):
+    """Texts that say when they are put into the window."""
+
+    def __init__(self, ids: Mapping[int, TokenIds]) -> None:
+        super().__init__(ids)
+        self.waiting = threading.Event()
+
+    def __iter__(self) -> Iterator[int]:
+        self.waiting.set()
+        return super().__iter__()
+
+
+@dataclass
+class Network:
+    """A text's vector is its first token and its length. It can be held."""
+
+    batches: list[list[TokenIds]] = field(default_factory=list)
+    holding: threading.Event = field(default_factory=threading.Event)
+    free: threading.Event = field(default_factory=threading.Event)
+
+    def compute(self, batch: Sequence[TokenIds]) -> Vectors:
+        self.batches.append(list(batch))
+        if batch[0][0] == 0:
+            self.holding.set()
+            assert self.free.wait(60)
+        if any(POISON in ids for ids in batch):
+            raise IndexError("index out of range in self")
+        if len(batch) > ROOM:
+            raise MemoryError
+        return np.array([[ids[0], len(ids)] for ids in batch], np.float32)
+
+
+def is_memory_error(error: Exception) -> bool:
+    return isinstance(error, MemoryError)
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
+@pytest.fixture
+def queue(network: Network) -> Iterator[EmbeddingQueue]:
+    queue = open_queue(network.compute)
+    yield queue
+    queue.close()
+
+
+def open_queue(compute: Callable[[Sequence[TokenIds]], Vectors]) -> EmbeddingQueue:
+    return EmbeddingQueue("model-x", 2, compute, is_memory_error, token_budget=64)
+
+
+@contextmanager
+def held(queue: EmbeddingQueue, network: Network) -> Iterator[ThreadPoolExecutor]:
+    """While one text is being computed; what is asked for meanwhile waits together."""
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(queue.embed, {0: [0]}, 1)
+        assert network.holding.wait(60)
+        try:
+            yield pool
+        finally:
+            network.free.set()
+        first.result()
+
+
+def ask(
+    pool: ThreadPoolExecutor, queue: EmbeddingQueue, ids: Mapping[int, TokenIds], **how: bool
+) -> Future[Vectors]:
+    announced = Announced(ids)
+    asked = pool.submit(queue.embed, announced, len(ids), **how)
+    assert announced.waiting.wait(60)
+    return asked
+
+
+def test_many_threads_get_their_own_vectors_in_order(
+    queue: EmbeddingQueue, network: Network
+) -> None:
+    chance = np.random.default_rng(5)
+    callers = [
+        {position: [caller * 100 + position + 1] * int(chance.integers(1, 60))
+         for position in range(20)}
+        for caller in range(12)
+    ]  # fmt: skip
+    network.free.set()
+
+    with ThreadPoolExecutor(len(callers)) as pool:
+        results = list(pool.map(lambda ids: queue.embed(ids, len(ids)), callers))
+
+    for ids, vectors in zip(callers, results, strict=True):
+        np.testing.assert_array_equal(vectors, [[one[0], len(one)] for one in ids.values()])
+
+
+def test_texts_of_several_callers_share_a_batch(queue: EmbeddingQueue, network: Network) -> None:
+    with held(queue, network) as pool:
+        left = ask(pool, queue, {0: [1] * 9, 1: [2] * 5})
+        right = ask(pool, queue, {0: [3] * 8})
+
+    assert network.batches[1:] == [[[1] * 9, [3] * 8, [2] * 5]]
+    assert (left.result()[:, 0].tolist(), right.result()[:, 0].tolist()) == ([1, 2], [3])
+
+
+def test_a_query_does_not_wait_behind_a_window(queue: EmbeddingQueue, network: Network) -> None:
+    with held(queue, network) as pool:
+        ask(pool, queue, {position: [position + 1] * 40 for position in range(5)})
+        ask(pool, queue, {0: [9]}, urgent=True)
+
+    assert network.batches[1] == [[9]]
+
+
+def test_an_error_of_ones_texts_does_not_fail_anothers(
+    queue: EmbeddingQueue, network: Network
+) -> None:
+    with held(queue, network) as pool:
+        sound = ask(pool, queue, {0: [1] * 5, 1: [2] * 4})
+        poisoned = ask(pool, queue, {0: [3] * 5, 1: [POISON] * 3, 2: [4]})
+
+    np.testing.assert_array_equal(sound.result(), [[1, 5], [2, 4]])
+    with pytest.raises(ModelError, match=r"fails on a text \(IndexError: index out of range"):
+        poisoned.result()
+    np.testing.assert_array_equal(queue.embed({0: [8]}, 1), [[8, 1]])
+
+
+def test_what_does_not_fit_in_memory_together_is_halved_for_each(
+    queue: EmbeddingQueue, network: Network
+) -> None:
+    with held(queue, network) as pool:
+        callers = [
+            ask(pool, queue, {position: [caller * 10 + position] for position in range(8)})
+            for caller in (1, 2)
+        ]
+
+    for caller, asked in zip((1, 2), callers, strict=True):
+        assert asked.result()[:, 0].tolist() == [caller * 10 + position for position in range(8)]
+
+
+def test_a_device_that_failed_is_no_fault_of_the_texts() -> None:
+    def fail(batch: Sequence[TokenIds]) -> Vectors:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    queue = open_queue(fail)
+
+    with pytest.raises(ModelUnavailable, match="restart the worker"):
+        queue.embed({0: [1]}, 1)
+    queue.close()
+
+
+def test_a_closed_queue_says_so(queue: EmbeddingQueue) -> None:
+    queue.close()
+
+    with pytest.raises(ModelError, match="model-x is closed"):
+        queue.embed({0: [1]}, 1)
+
+
+def test_nothing_asked_gives_no_rows(queue: EmbeddingQueue) -> None:
+    assert queue.embed({}, 0).shape == (0, 2)
