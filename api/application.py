@@ -8,6 +8,7 @@ from api import (
     authentication,
     authorization,
     batch,
+    console,
     control,
     errors,
     generations,
@@ -48,5 +49,6 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     ours = (metadata.blueprint, reindex_jobs.blueprint)
     for blueprint in (*ours, *control.BLUEPRINTS, *batch.BLUEPRINTS):
         described.register_blueprint(blueprint)
+    console.register(app)
     authorization.check_declared(app)
     return app

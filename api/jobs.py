@@ -29,13 +29,18 @@ ALMOST = 99.9
 @requires(Scope.AGENT_READ)
 def get_job(job_id: str) -> Response:
     """A job's state, counters, rate, ETA and first errors."""
-    job = find_job(job_id)
-    runtime = services().runtime
-    if job.state == JobState.RUNNING:
-        counters = job.counters + runtime.progress.in_hand(job.id)
-        job = replace(job, counters=counters, message=runtime.catalog.pages.trouble(job.id))
-    errors = runtime.catalog.jobs.errors(job.id)
+    job = current(find_job(job_id))
+    errors = services().runtime.catalog.jobs.errors(job.id)
     return jsonify(job_resource(job, errors, time.time()))
+
+
+def current(job: Job) -> Job:
+    """The job with what its pages in hand have counted so far, and what they wait for."""
+    if job.state != JobState.RUNNING:
+        return job
+    runtime = services().runtime
+    counters = job.counters + runtime.progress.in_hand(job.id)
+    return replace(job, counters=counters, message=runtime.catalog.pages.trouble(job.id))
 
 
 @blueprint.post("/<job_id>/cancel")

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Response, jsonify
 
+from api.console.problems import page
 from api.problems import Problem
 from celeriac.errors import Conflict, NotFound, Unauthenticated
 
@@ -52,12 +53,20 @@ def batch(problem: Problem) -> Response:
 
 Shape = Callable[[Problem], Response]
 
-SHAPES: tuple[tuple[str, Shape], ...] = (("/api/v1/control/", control), ("/v1/voiceai/", batch))
+SHAPES: tuple[tuple[str, Shape], ...] = (
+    ("/api/v1/control/", control),
+    ("/v1/voiceai/", batch),
+    ("/console/", page),
+)
 """By path; `error_message` elsewhere."""
+ROOT = "/"
+"""Where the console begins."""
 
 
 def shape_of(path: str) -> Shape:
     """How the contract that a path belongs to says it."""
+    if path == ROOT:
+        return page
     return next((shape for prefix, shape in SHAPES if path.startswith(prefix)), error_message)
 
 

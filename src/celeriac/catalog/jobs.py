@@ -189,7 +189,7 @@ class Jobs:
             row = connection.execute(select(jobs).where(held).with_for_update()).one_or_none()
             if row is None:
                 return None
-            job = _job(row._mapping)
+            job = job_of(row._mapping)
             if job.mode == JobMode.REINDEX or retry in job.retries:
                 return job
             retries = (*job.retries, retry)
@@ -201,7 +201,7 @@ class Jobs:
         query = select(jobs).where(jobs.c.index_id == index_id, jobs.c.state == JobState.QUEUED)
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
-        return _job(row._mapping) if row else None
+        return job_of(row._mapping) if row else None
 
     def _insert(
         self,
@@ -231,12 +231,12 @@ class Jobs:
             .returning(jobs)
         )
         with self._database.write() as connection:
-            return _job(connection.execute(statement).one()._mapping)
+            return job_of(connection.execute(statement).one()._mapping)
 
     def get(self, job_id: str) -> Job | None:
         with self._database.read() as connection:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
-        return _job(row._mapping) if row else None
+        return job_of(row._mapping) if row else None
 
     def recent(self, *, tenant: str | None = None, limit: int = 50) -> builtins.list[Job]:
         """The jobs created last, newest first."""
@@ -244,13 +244,13 @@ class Jobs:
         if tenant is not None:
             query = query.where(jobs.c.tenant == tenant)
         with self._database.read() as connection:
-            return [_job(row._mapping) for row in connection.execute(query)]
+            return [job_of(row._mapping) for row in connection.execute(query)]
 
     def list(self, index_id: str, window: Window) -> tuple[builtins.list[Job], bool]:
         """A part of an index's jobs, and whether more follow."""
         with self._database.read() as connection:
             found = window_of(connection, jobs, jobs.c.index_id == index_id, window)
-        return [_job(row) for row in found.rows], found.has_more
+        return [job_of(row) for row in found.rows], found.has_more
 
     def search(
         self,
@@ -283,7 +283,7 @@ class Jobs:
         query = select(jobs).where(*where).offset(offset).limit(limit)
         query = query.order_by(*(one.desc() if descending else one.asc() for one in columns))
         with self._database.read() as connection:
-            found = [_job(row) for row in connection.execute(query).mappings()]
+            found = [job_of(row) for row in connection.execute(query).mappings()]
             return found, count_of(connection, jobs, and_(*where))
 
     def count(self, index_id: str) -> int:
@@ -298,7 +298,7 @@ class Jobs:
             query = query.where(jobs.c.state.in_(states))
         query = query.order_by(jobs.c.created_at.desc()).limit(limit)
         with self._database.read() as connection:
-            return [_job(row._mapping) for row in connection.execute(query)]
+            return [job_of(row._mapping) for row in connection.execute(query)]
 
     def take_up(self, job_id: str) -> Job | None:
         """Set a queued job running; None where it is not queued, or paused, or another of its index
@@ -318,7 +318,7 @@ class Jobs:
                 row = connection.execute(statement).one_or_none()
         except IntegrityError:
             return None
-        return _job(row._mapping) if row else None
+        return job_of(row._mapping) if row else None
 
     def plan(self, job_id: str, generation: int) -> None:
         """Record which generation a running job writes."""
@@ -458,7 +458,7 @@ def insert_errors(
         connection.execute(job_errors.insert(), rows)
 
 
-def _job(values: RowMapping) -> Job:
+def job_of(values: RowMapping) -> Job:
     converted: dict[str, Any] = {
         "state": JobState(values["state"]),
         "mode": JobMode(values["mode"]),
