@@ -9,6 +9,7 @@ from api import (
     authorization,
     batch,
     bodies,
+    console,
     control,
     docs,
     errors,
@@ -66,6 +67,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     described = openapi.register(app)
     for blueprint in BLUEPRINTS:
         described.register_blueprint(blueprint)
+    console.register(app)
     authorization.check_declared(app)
     docs.register(app, described)
     return app

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api import authorization
+from api import authorization, sessions
 from api.services import services
 from celeriac.errors import MISSING, Unauthenticated
 from celeriac.security.principal import Principal
@@ -39,6 +39,8 @@ def authenticate(presented: str) -> Principal:
 
 
 def _presented() -> str:
+    if request.blueprint == sessions.CONSOLE:
+        return sessions.presented()
     key = request.headers.get("x-api-key", "").strip()
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     presented = key or (token.strip() if scheme.lower() == "bearer" else "")

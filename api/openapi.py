@@ -22,6 +22,7 @@ from api.authorization import scope_of
 from api.batch.schemas import ANSWERS
 from api.blueprint import RAISED
 from api.problems import TABLE, row_of
+from api.sessions import CONSOLE
 from api.shapes import ERROR_MESSAGE, SHAPES, Shape, shape_of
 from api.tenancy import HEADER
 from celeriac.errors import (
@@ -72,6 +73,7 @@ PARAMETERS = {
     "document_id": ("Id of a document.", "6f0c5d1e-7b0a-4f0e-9a53-0d5a1f6f2c05"),
     "data_source_id": ("Id of a data source.", "6f0c5d1e-7b0a-4f0e-9a53-0d5a1f6f2c06"),
     "rag_index_id": ("Id of a RAG index of the document.", "6f0c5d1e-7b0a-4f0e-9a53-0d5a1f6f2c07"),
+    "schedule_id": ("Id of a schedule.", "6f0c5d1e-7b0a-4f0e-9a53-0d5a1f6f2c08"),
     "asset": ("A file of the page.", "page.js"),
 }
 """What stands in paths: a description and an example each."""
@@ -149,8 +151,10 @@ def document(app: Flask, api: Api) -> Json:
 
 
 def _routes(app: Flask) -> Iterator[tuple[str, str, str]]:
-    """Path, method and endpoint of each operation."""
+    """Path, method and endpoint of each operation; the console's pages are none."""
     for rule in app.url_map.iter_rules():
+        if rule.endpoint.startswith(f"{CONSOLE}."):
+            continue
         for method in sorted((rule.methods or set()) - AUTOMATIC):
             yield FlaskPlugin.flaskpath2openapi(rule.rule), method.lower(), rule.endpoint
 

@@ -15,7 +15,7 @@ from api.services import services
 from celeriac.catalog.schedules import Origin, ScheduleRow
 from celeriac.configuration.fields import CronExpression, TimeZone
 from celeriac.configuration.schedule import UTC, Schedule
-from celeriac.errors import ConfigurationError, Conflict, NotFound
+from celeriac.errors import Conflict, NotFound
 from celeriac.schedules import Schedules
 from celeriac.security.principal import Scope
 
@@ -30,7 +30,7 @@ blueprint = Blueprint(
 class NewSchedule(Strict):
     """What is reindexed when."""
 
-    EXAMPLE: ClassVar = {"entity_type": "article", "cron": "0 3 * * *", "timezone": "Europe/Paris"}
+    EXAMPLE: ClassVar = {"entity_type": "product", "cron": "0 3 * * *", "timezone": "Europe/Paris"}
 
     entity_type = fields.String(required=True, validate=Length(1, 256))
     cron = CronExpression(required=True)
@@ -87,17 +87,17 @@ class ScheduleList(Schema):
 @blueprint.response(200, ScheduleList)
 def list_schedules(tenant: str) -> dict[str, Any]:
     """The tenant's schedules, with when each ran last and will run next."""
-    return {"schedules": [shown(row) for row in _schedules().of_tenant(tenant)]}
+    return {"schedules": [shown(row) for row in schedules().of_tenant(tenant)]}
 
 
 @blueprint.post("")
 @requires(Scope.AGENT_MANAGE)
-@blueprint.raises(ConfigurationError)
+@blueprint.raises(NotFound, Conflict)
 @blueprint.arguments(NewSchedule)
 @blueprint.response(201, ScheduleView)
 def create_schedule(new: dict[str, Any], tenant: str) -> Response:
     """Have an entity type reindexed at more times."""
-    row = _schedules().add(tenant, new["entity_type"], Schedule(new["cron"], new["timezone"]))
+    row = schedules().add(tenant, new["entity_type"], Schedule(new["cron"], new["timezone"]))
     response = jsonify(shown(row))
     response.status_code = 201
     response.headers["Location"] = url_for(
@@ -112,7 +112,7 @@ def create_schedule(new: dict[str, Any], tenant: str) -> Response:
 @blueprint.response(200, ScheduleView)
 def get_schedule(tenant: str, schedule_id: str) -> dict[str, Any]:  # noqa: ARG001
     """One schedule."""
-    return shown(_find(schedule_id))
+    return shown(find_schedule(schedule_id))
 
 
 @blueprint.patch("/<schedule_id>")
@@ -122,10 +122,10 @@ def get_schedule(tenant: str, schedule_id: str) -> dict[str, Any]:  # noqa: ARG0
 @blueprint.response(200, ScheduleView)
 def change_schedule(change: dict[str, Any], tenant: str, schedule_id: str) -> dict[str, Any]:  # noqa: ARG001
     """Have it due at other times. One that is declared stays changed until its declaration is."""
-    row = _find(schedule_id)
+    row = find_schedule(schedule_id)
     before = row.schedule
     wanted = Schedule(change.get("cron", before.cron), change.get("timezone", before.timezone))
-    return shown(_schedules().change(row, wanted))
+    return shown(schedules().change(row, wanted))
 
 
 @blueprint.post("/<schedule_id>/pause")
@@ -134,7 +134,7 @@ def change_schedule(change: dict[str, Any], tenant: str, schedule_id: str) -> di
 @blueprint.response(200, ScheduleView)
 def pause_schedule(tenant: str, schedule_id: str) -> dict[str, Any]:  # noqa: ARG001
     """Have it not run until it is resumed."""
-    return shown(_schedules().pause(_find(schedule_id)))
+    return shown(schedules().pause(find_schedule(schedule_id)))
 
 
 @blueprint.post("/<schedule_id>/resume")
@@ -143,7 +143,7 @@ def pause_schedule(tenant: str, schedule_id: str) -> dict[str, Any]:  # noqa: AR
 @blueprint.response(200, ScheduleView)
 def resume_schedule(tenant: str, schedule_id: str) -> dict[str, Any]:  # noqa: ARG001
     """Have it run again; what was due meanwhile is not caught up."""
-    return shown(_schedules().resume(_find(schedule_id)))
+    return shown(schedules().resume(find_schedule(schedule_id)))
 
 
 @blueprint.delete("/<schedule_id>")
@@ -152,16 +152,17 @@ def resume_schedule(tenant: str, schedule_id: str) -> dict[str, Any]:  # noqa: A
 @blueprint.response(204)
 def delete_schedule(tenant: str, schedule_id: str) -> None:  # noqa: ARG001
     """Remove one that was added; 409 for one that is declared, or a knowledge base's."""
-    _schedules().delete(_find(schedule_id))
+    schedules().delete(find_schedule(schedule_id))
 
 
-def _schedules() -> Schedules:
+def schedules() -> Schedules:
+    """What the handlers work with."""
     return Schedules(services().runtime, services().dispatcher)
 
 
-def _find(schedule_id: str) -> ScheduleRow:
+def find_schedule(schedule_id: str) -> ScheduleRow:
     """The schedule, if it is of the tenant in the path; NotFound otherwise."""
-    return owned("schedule", schedule_id, _schedules().find)
+    return owned("schedule", schedule_id, schedules().find)
 
 
 def shown(row: ScheduleRow) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from flask import Response, jsonify
 from marshmallow import Schema, fields
 
+from api.console.problems import page
 from api.problems import Problem, Row
 from celeriac.errors import Conflict, NotFound, Unauthenticated
 
@@ -156,12 +157,20 @@ BATCH = Shape(
     lambda row: row.other,
     lambda status: HTTPValidationError if status == UNPROCESSABLE else BatchError,
 )
-SHAPES = (("/api/v1/control/", CONTROL), ("/v1/voiceai/", BATCH), ("/", ERROR_MESSAGE))
+CONSOLE = Shape("Console", page, lambda row: row.reindex, lambda _: None)
+SHAPES = (
+    ("/api/v1/control/", CONTROL),
+    ("/v1/voiceai/", BATCH),
+    ("/console/", CONSOLE),
+    ("/", ERROR_MESSAGE),
+)
 """By what the path begins with; the first one that fits."""
 
 
 def shape_of(path: str) -> Shape:
     """How the contract that a path belongs to says it."""
+    if path == "/":
+        return CONSOLE
     return next(shape for prefix, shape in SHAPES if path.startswith(prefix))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -148,6 +149,19 @@ class Service:
         assert answer.status_code == 200, answer.text
         hits: list[Json] = answer.json()["hits"]
         return hits
+
+
+def keys(service: Service, *arguments: str) -> Any:
+    """What `celeriac keys` answers beside a standalone celeriac."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "celeriac.cli", "keys", *arguments, "--json"],
+        env=dict(service.processes["standalone"].environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return json.loads(answer.stdout)
 
 
 def write_configuration(folder: Path, tenants: Mapping[str, Mapping[str, Json]]) -> Path:

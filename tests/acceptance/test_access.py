@@ -3,31 +3,15 @@ identity provider, on a standalone celeriac."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import httpx
 import yaml
 from articles import Articles
-from deployment import Service, standalone
+from deployment import keys, standalone
 from identity_provider import AUDIENCE, identity_provider
 
 DOCUMENTS = [{"id": f"d{n}", "title": f"Title {n}", "abstract": "Roots."} for n in range(5)]
-
-
-def keys(service: Service, *arguments: str) -> Any:
-    answer = subprocess.run(
-        [sys.executable, "-m", "celeriac.cli", "keys", *arguments, "--json"],
-        env=dict(service.processes["standalone"].environment),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return json.loads(answer.stdout)
 
 
 def with_issuer(configuration: Path, issuer: str) -> None:

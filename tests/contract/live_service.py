@@ -103,6 +103,10 @@ class World:
         self.until(location, lambda job: job["state"] == "running")
         return location.rpartition("/")[2]
 
+    def schedule(self) -> str:
+        path = "/indexing/acme/schedules"
+        return str(self.post(path, entity_type="product", cron="0 3 1 1 *")["id"])
+
     def knowledge_base(self, origin: str = "LOCAL_FILES") -> str:
         policy = {"policy_type": "MANUAL"}
         made = self.post(

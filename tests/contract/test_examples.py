@@ -34,6 +34,7 @@ def names_of_examples(document: Document) -> dict[str, str]:
 NOT_PRODUCTS: Mapping[str, Callable[[World], dict[str, str]]] = {
     "steering_throttle": lambda world: {"job_id": world.endless_job},
     "steering_priority": lambda world: {"job_id": world.endless_job},
+    "schedules_change_schedule": lambda world: {"schedule_id": world.schedule()},
     "generations_rollback": lambda _: {"entity_type": "edition"},
     "control_data_sources_link_data_source": World.crawled,
 }

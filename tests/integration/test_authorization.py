@@ -56,13 +56,14 @@ BODIES: dict[str, dict[str, Any]] = {
 PUBLIC = {
     *("health.healthz", "health.readyz", "oauth.token"),
     *("docs.get_openapi", "docs.get_docs", "docs.get_docs_asset"),
+    *("console.sign_in_page", "console.sign_in", "console.static"),
 }
 
 
 def routes(site: Site) -> Iterator[tuple[str, Rule]]:
     """Every method of every route that asks for a credential."""
     for rule in site.app.url_map.iter_rules():
-        if rule.endpoint not in PUBLIC:
+        if rule.endpoint not in PUBLIC and not rule.endpoint.startswith("console."):
             for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
                 yield method, rule
 
@@ -547,3 +548,32 @@ def test_a_body_that_is_too_deep_or_too_large_is_refused(site: Site) -> None:
     large = site.client.post(path, data="x" * (MAX_BODY + 1), headers={**headers, **json_type})
 
     assert (deep.status_code, large.status_code) == (400, 413)
+
+
+def test_the_console_sends_whoever_is_not_signed_in_to_the_place_where_that_is_done(
+    site: Site,
+) -> None:
+    for method, rule in console_routes(site):
+        for credential in (None, site.key()):
+            answer = site.ask(method, path_of(rule), credential)
+            assert answer.status_code == 303, rule
+            assert answer.headers["Location"].startswith("/console/sign-in?")
+
+
+def test_every_route_of_the_console_wants_its_scope(site: Site) -> None:
+    for method, rule in console_routes(site):
+        with site.app.app_context():
+            wanted = scope_of(rule.endpoint)
+        lacking = site.key(*(scope for scope in Scope if scope != wanted)).reveal()
+        browser = site.client
+        signed_in = browser.post("/console/sign-in", data={"credential": lacking})
+        assert signed_in.status_code == 303
+        assert browser.open(path_of(rule), method=method).status_code == 403, rule
+
+
+def console_routes(site: Site) -> Iterator[tuple[str, Rule]]:
+    """Every method of every page and button behind the sign-in."""
+    for rule in site.app.url_map.iter_rules():
+        if rule.endpoint.startswith("console.") and rule.endpoint not in PUBLIC:
+            for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+                yield method, rule

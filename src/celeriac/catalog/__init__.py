@@ -13,6 +13,7 @@ from celeriac.catalog.jobs import Jobs
 from celeriac.catalog.knowledge_bases import KnowledgeBases
 from celeriac.catalog.listings import Listings
 from celeriac.catalog.migrate import migrate
+from celeriac.catalog.overviews import Overviews
 from celeriac.catalog.pages import Pages
 from celeriac.catalog.retries import Retries
 from celeriac.catalog.schedules import Schedules
@@ -39,6 +40,7 @@ class Catalog:
         self.schedules = Schedules(self.database)
         self.steering = Steering(self.database)
         self.standings = Standings(self.database)
+        self.overviews = Overviews(self.database)
 
     def migrate(self) -> None:
         """Bring the schema to this version's; several processes may call it at once."""

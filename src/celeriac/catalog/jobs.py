@@ -204,7 +204,7 @@ class Jobs:
             row = connection.execute(select(jobs).where(held).with_for_update()).one_or_none()
             if row is None:
                 return None
-            job = _job(row._mapping)
+            job = job_of(row._mapping)
             if job.mode == JobMode.REINDEX or retry in job.retries:
                 return job
             retries = (*job.retries, retry)
@@ -216,7 +216,7 @@ class Jobs:
         query = select(jobs).where(jobs.c.index_id == index_id, jobs.c.state == JobState.QUEUED)
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
-        return _job(row._mapping) if row else None
+        return job_of(row._mapping) if row else None
 
     def _insert(
         self,
@@ -246,12 +246,12 @@ class Jobs:
             .returning(jobs)
         )
         with self._database.write() as connection:
-            return _job(connection.execute(statement).one()._mapping)
+            return job_of(connection.execute(statement).one()._mapping)
 
     def get(self, job_id: str) -> Job | None:
         with self._database.read() as connection:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
-        return _job(row._mapping) if row else None
+        return job_of(row._mapping) if row else None
 
     def seen(self, job_id: str) -> Seen | None:
         """The job, and when this was so."""
@@ -266,14 +266,14 @@ class Jobs:
         if tenant is not None:
             query = query.where(jobs.c.tenant == tenant)
         with self._database.read() as connection:
-            return [_job(row._mapping) for row in connection.execute(query)]
+            return [job_of(row._mapping) for row in connection.execute(query)]
 
     def list(self, index_id: str, window: Window) -> tuple[builtins.list[Job], bool]:
         """A part of an index's jobs, and whether more follow."""
         owner = jobs.c.index_id == index_id
         with self._database.read() as connection:
             found = window_of(connection, jobs, owner, owner, window)
-        return [_job(row) for row in found.rows], found.has_more
+        return [job_of(row) for row in found.rows], found.has_more
 
     def search(
         self,
@@ -306,7 +306,7 @@ class Jobs:
         query = select(jobs).where(*where).offset(offset).limit(limit)
         query = query.order_by(*(one.desc() if descending else one.asc() for one in columns))
         with self._database.read() as connection:
-            found = [_job(row) for row in connection.execute(query).mappings()]
+            found = [job_of(row) for row in connection.execute(query).mappings()]
             return found, count_of(connection, jobs, and_(*where))
 
     def count(self, index_id: str) -> int:
@@ -321,7 +321,7 @@ class Jobs:
             query = query.where(jobs.c.state.in_(states))
         query = query.order_by(jobs.c.created_at.desc()).limit(limit)
         with self._database.read() as connection:
-            return [_job(row._mapping) for row in connection.execute(query)]
+            return [job_of(row._mapping) for row in connection.execute(query)]
 
     def take_up(self, job_id: str) -> Job | None:
         """Set a queued job running; None where it is not queued, or paused, or another of its index
@@ -341,7 +341,7 @@ class Jobs:
                 row = connection.execute(statement).one_or_none()
         except IntegrityError:
             return None
-        return _job(row._mapping) if row else None
+        return job_of(row._mapping) if row else None
 
     def plan(self, job_id: str, generation: int) -> None:
         """Record which generation a running job writes."""
@@ -493,10 +493,10 @@ def class_of(error: Exception) -> str:
 
 
 def _seen(values: RowMapping) -> Seen:
-    return Seen(_job(values), values["seen_at"])
+    return Seen(job_of(values), values["seen_at"])
 
 
-def _job(values: RowMapping) -> Job:
+def job_of(values: RowMapping) -> Job:
     converted: dict[str, Any] = {
         "state": JobState(values["state"]),
         "mode": JobMode(values["mode"]),

@@ -1,0 +1,87 @@
+"""Every index at a glance: what is live, how fresh it is, what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from celeriac.catalog.indexes import Generation, index_id_of
+from celeriac.catalog.jobs import Job
+from celeriac.catalog.knowledge_bases import KEY_PREFIX
+from celeriac.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSummary:
+    """An index, or an entity type that was not indexed yet."""
+
+    id: str
+    tenant: str
+    name: str
+    """Of the entity type, or the key of a knowledge base's index."""
+    title: str
+    """What people call it."""
+    is_declared: bool
+    """Whether it is an entity type of the configuration file."""
+    live: Generation | None
+    active: Job | None
+    """The job that runs, or waits."""
+    ended: Job | None
+    """The job that ended last."""
+    counted: Job | None
+    """The reindex that succeeded last: it counted the whole index."""
+
+    @property
+    def equal_at(self) -> float | None:
+        """When a job last found it equal to its source, Unix seconds."""
+        return self.live.indexed_at if self.live else None
+
+    @property
+    def entities(self) -> int | None:
+        """How many entities the last whole reindex left in it."""
+        if self.counted is None:
+            return None
+        return self.counted.counters.unchanged + self.counted.counters.indexed
+
+    @property
+    def chunks(self) -> int | None:
+        return self.counted.counters.chunks if self.counted else None
+
+
+def overview(runtime: Runtime, tenants: Collection[str] | None) -> list[IndexSummary]:
+    """The indexes of these tenants, None for all, and their entity types without one; by tenant
+    and name."""
+    read = runtime.catalog.overviews
+    active: dict[str, Job] = {}
+    for job in read.active(tenants):
+        active.setdefault(job.index_id, job)
+    live, titles = read.live_generations(tenants), read.titles(tenants)
+    ended, counted = read.last_ended(tenants), read.last_reindexed(tenants)
+    declared = _declared(runtime, tenants)
+    rows = {index.id: (index.tenant, index.entity_type) for index in read.indexes(tenants)}
+    rows |= {index_id_of(*names): names for names in declared}
+    return [
+        IndexSummary(
+            id=index_id,
+            tenant=tenant,
+            name=name,
+            title=titles.get(index_id, name),
+            is_declared=(tenant, name) in declared,
+            live=live.get(index_id),
+            active=active.get(index_id),
+            ended=ended.get(index_id),
+            counted=counted.get(index_id),
+        )
+        for index_id, (tenant, name) in sorted(rows.items(), key=lambda row: row[1])
+        if not name.startswith(KEY_PREFIX) or index_id in titles
+    ]
+
+
+def _declared(runtime: Runtime, tenants: Collection[str] | None) -> set[tuple[str, str]]:
+    """Tenant and name of the declared entity types."""
+    return {
+        (tenant.name, entity_type.name)
+        for tenant in runtime.settings.configuration.tenants.values()
+        if tenants is None or tenant.name in tenants
+        for entity_type in tenant.entity_types.values()
+    }
