@@ -101,12 +101,11 @@ class Knowledge:
 
     def active_indexing(self, index: KnowledgeIndex) -> Job:
         """The running job, else the one that completed last, else the oldest that waits."""
-        jobs = self._catalog.jobs
-        for states in ([JobState.RUNNING], [JobState.SUCCEEDED], [JobState.QUEUED]):
-            found = jobs.of_index(index.id, *states, limit=1)
-            if found:
-                return found[0]
-        raise NotFound("Nothing was ever indexed here.")
+        order = (JobState.RUNNING, JobState.SUCCEEDED, JobState.QUEUED)
+        found = self._catalog.jobs.first_of(index.id, order)
+        if found is None:
+            raise NotFound("Nothing was ever indexed here.")
+        return found
 
     def data_source(self, tenant: str, data_source_id: str) -> DataSource:
         found = self._catalog.data_sources.find(tenant, data_source_id)

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     and_,
+    case,
     delete,
     exists,
     func,
@@ -322,6 +323,15 @@ class Jobs:
         query = query.order_by(jobs.c.created_at.desc()).limit(limit)
         with self._database.read() as connection:
             return [job_of(row._mapping) for row in connection.execute(query)]
+
+    def first_of(self, index_id: str, states: Sequence[JobState]) -> Job | None:
+        """The newest job of an index in the first of these states that any is in."""
+        rank = case({state: place for place, state in enumerate(states)}, value=jobs.c.state)
+        query = select(jobs).where(jobs.c.index_id == index_id, jobs.c.state.in_(states))
+        query = query.order_by(rank, jobs.c.created_at.desc()).limit(1)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return job_of(row._mapping) if row else None
 
     def take_up(self, job_id: str) -> Job | None:
         """Set a queued job running; None where it is not queued, or paused, or another of its index
