@@ -36,7 +36,11 @@ def service(tmp_path_factory: pytest.TempPathFactory, cacm: Cacm) -> Iterator[Se
     article = article_declaration(index={"model": "stub", "chunk_size": 100, "chunk_overlap": 20})
     slow = article_declaration("slow.jsonl", max_entities_per_second=10)
     types = {
-        "acme": {"article": article, "slow": slow, "silent": article_declaration("slow.jsonl")},
+        "acme": {
+            "article": article,
+            "slow": slow,
+            "silent": article_declaration("slow.jsonl", schedule="0 3 1 1 *"),
+        },
         "other": {"secret": article_declaration("slow.jsonl")},
     }
     with standalone(folder, write_configuration(folder, types)) as service:
@@ -213,11 +217,22 @@ def test_a_search_shows_the_chunk_in_its_text(
         assert " ".join(shown.strip("…").split()) in sources[name]
 
 
-def test_workers_and_schedules_are_shown(browser: Chrome, service: Service) -> None:
+def test_workers_are_shown(browser: Chrome, service: Service) -> None:
     browser.get(service.url + "/console/workers")
     assert "answers" in text_of(browser)
+
+
+def test_a_schedule_is_paused_and_resumed(browser: Chrome, service: Service) -> None:
     browser.get(service.url + "/console/schedules")
-    assert "on request only" in text_of(browser)
+    shown = text_of(browser)
+    assert "acme / silent" in shown
+    assert "0 3 1 1 *" in shown
+    click(browser, "Pause")
+    until(browser, lambda: "paused" in text_of(browser))
+    (row,) = service.client.get("/indexing/acme/schedules").json()["schedules"]
+    assert row["paused"] is True
+    click(browser, "Resume")
+    until(browser, lambda: "paused" not in text_of(browser))
 
 
 def test_what_belongs_to_another_tenant_is_not_there(service: Service) -> None:
