@@ -50,8 +50,9 @@ def recover() -> None:
 @app.task(name="celeriac.refresh", priority=3)
 def refresh() -> None:
     """Index the knowledge bases whose refresh policy asks for it."""
-    now = runtime().catalog.database.now()
-    Knowledge(runtime(), dispatcher).refresh_due(now)
+    if take_tick(runtime().redis, "refresh", seconds=5):
+        now = runtime().catalog.database.now()
+        Knowledge(runtime(), dispatcher).refresh_due(now)
 
 
 @app.task(

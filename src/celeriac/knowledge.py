@@ -102,13 +102,21 @@ class Knowledge:
 
     def refresh_due(self, now: float) -> list[KnowledgeBase]:
         """Index the knowledge bases whose refresh policy asks for it by `now`, once a moment
-        however often this is called; a moment that was missed is caught up once."""
+        however often this is called; a moment that was missed is caught up once.
+
+        The moment is marked last: where this breaks off, the next call goes on with the indexes
+        that have no job since.
+        """
         taken = []
         for base in self._catalog.knowledge_bases.refreshed_by_policy():
             due = last_due(base.refresh_policy, now)
-            if due is not None and self._catalog.knowledge_bases.take_refresh(base.id, due):
-                self._request_all(base)
-                taken.append(base)
+            if due is None or not base.awaits_refresh(due):
+                continue
+            for index in self._catalog.knowledge_bases.all_indexes(base.id):
+                if not self._catalog.jobs.reindex_since(index.id, due):
+                    self.request(index)
+            self._catalog.knowledge_bases.refreshed(base.id, due)
+            taken.append(base)
         return taken
 
     def active_indexing(self, index: KnowledgeIndex) -> Job:

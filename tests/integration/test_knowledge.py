@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from harness import NAME, TENANT, World
+from harness import NAME, TENANT, Messages, World
 from marshmallow import ValidationError
 from oracle import expected_chunks, indexed_chunks
 
@@ -21,6 +21,7 @@ from celeriac.catalog.knowledge_bases import DataOriginType, KnowledgeBase, Know
 from celeriac.catalog.lists import Window
 from celeriac.configuration import Tenant
 from celeriac.errors import (
+    BrokerUnavailable,
     ConfigurationError,
     Conflict,
     EmptyDocument,
@@ -454,6 +455,29 @@ def test_a_refresh_is_taken_once_and_a_missed_one_caught_up_once(library: Librar
     assert [one.id for one in library.knowledge.refresh_due(later)] == [library.base.id]
     assert library.knowledge.refresh_due(later) == []
     assert library.catalog.jobs.waiting(index.id) is not None
+
+
+class BreaksOff(Messages):
+    """Sends one message, and no more."""
+
+    def start_job(self, job_id: str) -> None:
+        if self.waiting:
+            raise BrokerUnavailable
+        super().start_job(job_id)
+
+
+def test_a_refresh_that_breaks_off_goes_on_where_it_was(library: Library) -> None:
+    policy = {"policy_type": "HOURLY", "minute": 0}
+    library.catalog.knowledge_bases.update(library.base.id, {"refresh_policy": policy})
+    indexes = [library.new_index(name) for name in ("first", "second", "third")]
+    library.world.run()
+    later = library.catalog.database.now() + 5 * 3600
+    breaking = Knowledge(library.world.runtime, BreaksOff())
+    with pytest.raises(BrokerUnavailable):
+        breaking.refresh_due(later)
+    assert library.knowledge.refresh_due(later) != []
+    assert all(library.catalog.jobs.waiting(index.id) for index in indexes)
+    assert library.knowledge.refresh_due(later) == []
 
 
 def test_messages_that_arrive_twice_change_nothing(library: Library) -> None:

@@ -301,6 +301,16 @@ class Jobs:
         with self._database.read() as connection:
             return [_job(row._mapping) for row in connection.execute(query)]
 
+    def reindex_since(self, index_id: str, moment: float) -> bool:
+        """Whether a reindex of an index was asked for at that moment or later."""
+        query = select(jobs.c.id).where(
+            jobs.c.index_id == index_id,
+            jobs.c.mode == JobMode.REINDEX,
+            jobs.c.created_at >= moment,
+        )
+        with self._database.read() as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
     def take_up(self, job_id: str) -> Job | None:
         """Set a queued job running; None where it is not queued, or paused, or another of its index
         runs."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, RowMapping, Select, Table, and_, func, select, update
+from sqlalchemy import ColumnElement, Row, RowMapping, Select, Table, and_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from celeriac.catalog.database import Database, epoch_now
@@ -54,6 +54,13 @@ class KnowledgeBase:
     refresh_policy: Mapping[str, Any]
     created_at: float
     updated_at: float
+    refreshed_at: float | None
+    """The latest moment at which its policy asked for a refresh, and had it."""
+
+    def awaits_refresh(self, due: float) -> bool:
+        """Whether the refresh that was due then is still to come. Those that were due before the
+        knowledge base was made, or had its policy, are nobody's."""
+        return due > (self.updated_at if self.refreshed_at is None else self.refreshed_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,17 +182,15 @@ class KnowledgeBases:
             found = [_knowledge_base(row) for row in connection.execute(query).mappings()]
         return [one for one in found if one.refresh_policy["policy_type"] != "MANUAL"]
 
-    def take_refresh(self, knowledge_base_id: str, due: float) -> bool:
-        """Whether this call is the first for the refresh that was due then. Those that were due
-        before the knowledge base was made, or had its policy, are nobody's."""
-        last = func.coalesce(knowledge_bases.c.refreshed_at, knowledge_bases.c.updated_at)
+    def refreshed(self, knowledge_base_id: str, due: float) -> None:
+        """The refresh that was due then is queued."""
         statement = (
             update(knowledge_bases)
-            .where(knowledge_bases.c.id == knowledge_base_id, last < due)
+            .where(knowledge_bases.c.id == knowledge_base_id)
             .values(refreshed_at=due)
         )
         with self._database.write() as connection:
-            return bool(connection.execute(statement).rowcount)
+            connection.execute(statement)
 
     def delete(self, knowledge_base_id: str) -> None:
         """Hide a knowledge base and its indexes; their points and rows are removed later."""
