@@ -25,7 +25,7 @@ from sqlalchemy.exc import IntegrityError
 
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.lists import Window, count_of, window_of
-from celeriac.catalog.tables import job_errors, jobs, pages
+from celeriac.catalog.tables import indexes, job_errors, jobs, pages
 from celeriac.model import COUNTERS, Counters, EntityFailure, Priority, Selection
 
 
@@ -145,7 +145,7 @@ class Jobs:
         retry: Selection | None = None,
         terms: Terms = Terms(),
     ) -> Request:
-        """Queue a job for the index, a reindex unless `retry` is given, or join the one that waits,
+        """Queue a job for the index, made where there is none: a reindex unless `retry` is given, or join the one that waits,
         on its terms.
 
         A reindex takes what any retry would: a retry joins a waiting one, and a waiting retry
@@ -230,7 +230,11 @@ class Jobs:
             )
             .returning(jobs)
         )
+        index = self._database.insert_new(indexes).values(
+            id=index_id, tenant=tenant, entity_type=entity_type, created_at=epoch_now()
+        )
         with self._database.write() as connection:
+            connection.execute(index)
             return _job(connection.execute(statement).one()._mapping)
 
     def get(self, job_id: str) -> Job | None:
