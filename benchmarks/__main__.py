@@ -42,7 +42,7 @@ def title(path: Path) -> str:
 def run(name: str) -> int:
     print(f"\n== {name}", flush=True)
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}"}
-    command = [sys.executable, str(SCRIPTS[name])]
+    command = [sys.executable, "-m", f"benchmarks.{name}"]
     return abs(subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from celeriac.catalog.indexes import index_id_of
 from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState, Request, Terms, class_of
 from celeriac.catalog.pages import Trouble
 from celeriac.dispatch import LONGEST_WAIT, Dispatcher
@@ -44,13 +45,15 @@ def request_job(
             broker refused stays: others may have joined it, and it runs once the broker is back.
     """
     declared = runtime.entity_type(tenant, entity_type)
-    index_id = runtime.catalog.indexes.ensure(declared.tenant, declared.name)
+    index_id = index_id_of(declared.tenant, declared.name)
     terms = Terms(declared.priority, declared.max_entities_per_second)
     request = runtime.catalog.jobs.request(
         index_id, declared.tenant, declared.name, removal_limit, terms=terms
     )
-    # Where that fails the row stays: others may have joined it, and `recover` starts it.
-    dispatcher.start_job(request.job.id)
+    if not (request.joined and runtime.announced.has(request.job.id)):
+        # Where that fails the row stays: others may have joined it, and `recover` starts it.
+        dispatcher.start_job(request.job.id)
+        runtime.announced.note(request.job.id)
     return request
 
 

@@ -24,6 +24,7 @@ from celeriac.embedding.base import Embedder, TokenCounter
 from celeriac.errors import ConfigurationError, ModelError, NotFound
 from celeriac.events import Events, Feed
 from celeriac.indexer import Indexer
+from celeriac.lately import Lately
 from celeriac.leases import Heartbeat
 from celeriac.presence import Workers
 from celeriac.progress import Progress
@@ -41,6 +42,9 @@ from celeriac.store.base import VectorStore
 REDIS_TIMEOUT = 3.0
 """Seconds until an answer of Redis is given up."""
 
+ANNOUNCED = 1.0
+"""Seconds in which further requests that join a job do not announce it once more."""
+
 Value = TypeVar("Value")
 
 
@@ -51,6 +55,8 @@ class Runtime:
         self.settings = settings
         self.heartbeat = Heartbeat()
         self.slots = Slots()
+        self.announced = Lately(ANNOUNCED)
+        """Jobs that the workers were told of."""
         self.stopping = threading.Event()
         """Set when the process is asked to end: pages in hand are given back at their next
         checkpoint."""

@@ -12,7 +12,18 @@ from celeriac.catalog.jobs import JobState
 from celeriac.embedding.base import Vectors
 from celeriac.embedding.stub import StubEmbedder
 from celeriac.errors import ModelError, SourceError, SourceUnavailable, StoreUnavailable
+from celeriac.lately import Lately
 from celeriac.model import Counters, Entity, EntityFailure, Splitting
+
+
+def test_requests_that_join_a_job_announce_it_once_a_moment(world: World) -> None:
+    first = world.request()
+    assert {world.request().id for _ in range(5)} == {first.id}
+    assert world.messages.waiting == [("start", first.id, 0)]
+
+    world.runtime.announced = Lately(0)  # the moment has passed
+    world.request()
+    assert len(world.messages.waiting) == 2
 
 
 def test_a_reindex_makes_the_index_equal_the_source(world: World) -> None:

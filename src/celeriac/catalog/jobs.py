@@ -26,7 +26,7 @@ from sqlalchemy.exc import IntegrityError
 
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.lists import Window, count_of, window_of
-from celeriac.catalog.tables import job_errors, jobs, pages
+from celeriac.catalog.tables import indexes, job_errors, jobs, pages
 from celeriac.model import COUNTERS, Counters, EntityFailure, Priority, Selection
 
 
@@ -161,27 +161,34 @@ class Jobs:
         retry: Selection | None = None,
         terms: Terms = Terms(),
     ) -> Request:
-        """Queue a job for the index, a reindex unless `retry` is given, or join the one that waits,
-        on its terms.
+        """Queue a job for the index, which is made where there is none, or join the one that waits,
+        on its terms. It is a reindex unless `retry` is given.
 
         A reindex takes what any retry would: a retry joins a waiting one, and a waiting retry
         becomes one when it is asked for. Two retries become one that takes what either would.
         """
+        new = {
+            "index_id": index_id,
+            "tenant": tenant,
+            "entity_type": entity_type,
+            "removal_limit": removal_limit,
+            "mode": JobMode.REINDEX if retry is None else JobMode.RETRY,
+            "retries": None if retry is None else _stored([retry]),
+            "priority": terms.priority,
+            "throttle": terms.throttle,
+        }
         while True:
-            waiting = self.waiting(index_id)
-            if waiting is not None:
-                joined = self._join(waiting, removal_limit, retry)
-                if joined is not None:
-                    return Request(joined, joined=True)
-                continue  # it started meanwhile, without what was asked for
             try:
-                job = self._insert(
-                    index_id, tenant, entity_type, removal_limit, retry=retry, terms=terms
-                )
+                found = self._waiting_or_new(new)
             except IntegrityError:
                 # Another request was faster; its job is the one to join, unless it started.
                 continue
-            return Request(job, joined=False)
+            if not found.joined:
+                return found
+            joined = self._join(found.job, removal_limit, retry)
+            if joined is not None:
+                return Request(joined, joined=True)
+            # It started meanwhile, without what was asked for.
 
     def _join(
         self, waiting: Job, removal_limit: float | None, retry: Selection | None
@@ -219,35 +226,26 @@ class Jobs:
             row = connection.execute(query).one_or_none()
         return job_of(row._mapping) if row else None
 
-    def _insert(
-        self,
-        index_id: str,
-        tenant: str,
-        entity_type: str,
-        removal_limit: float | None,
-        *,
-        retry: Selection | None,
-        terms: Terms,
-    ) -> Job:
-        statement = (
-            jobs.insert()
-            .values(
-                id=str(uuid.uuid4()),
-                index_id=index_id,
-                tenant=tenant,
-                entity_type=entity_type,
-                state=JobState.QUEUED,
-                created_at=epoch_now(),
-                removal_limit=removal_limit,
-                mode=JobMode.REINDEX if retry is None else JobMode.RETRY,
-                retries=None if retry is None else _stored([retry]),
-                priority=terms.priority,
-                throttle=terms.throttle,
-            )
-            .returning(jobs)
-        )
+    def _waiting_or_new(self, new: Mapping[str, Any]) -> Request:
+        """The job that waits for the index, or else a new one of these values, in one transaction:
+        requests are many."""
+        waiting = and_(jobs.c.index_id == indexes.c.id, jobs.c.state == JobState.QUEUED)
+        query = select(jobs).select_from(indexes.outerjoin(jobs, waiting))
         with self._database.write() as connection:
-            return job_of(connection.execute(statement).one()._mapping)
+            row = connection.execute(query.where(indexes.c.id == new["index_id"])).one_or_none()
+            if row is not None and row.id is not None:
+                return Request(job_of(row._mapping), joined=True)
+            if row is None:
+                self._insert_index(connection, new)
+            values = {"id": str(uuid.uuid4()), "state": JobState.QUEUED, **new}
+            statement = jobs.insert().values(created_at=epoch_now(), **values).returning(jobs)
+            job = job_of(connection.execute(statement).one()._mapping)
+        return Request(job, joined=False)
+
+    def _insert_index(self, connection: Connection, new: Mapping[str, Any]) -> None:
+        values = {"id": new["index_id"], "tenant": new["tenant"], "entity_type": new["entity_type"]}
+        statement = self._database.insert_new(indexes).values(created_at=epoch_now(), **values)
+        connection.execute(statement)
 
     def get(self, job_id: str) -> Job | None:
         with self._database.read() as connection:
