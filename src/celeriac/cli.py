@@ -29,6 +29,7 @@ import celeriac
 from celeriac import console
 from celeriac.audit import audit as run_audit
 from celeriac.catalog.jobs import JobState
+from celeriac.cli_backup import backup, restore
 from celeriac.cli_index import index
 from celeriac.cli_keys import keys
 from celeriac.cli_options import Command, as_json, of_type, open_remote, through_api
@@ -79,6 +80,8 @@ def main(context: click.Context) -> None:
     context.obj = _runtime
 
 
+main.add_command(backup)
+main.add_command(restore)
 main.add_command(index)
 main.add_command(keys)
 main.add_command(schedules)

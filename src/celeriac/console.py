@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from celeriac.audit import Audit
+from celeriac.backup import Backup
 from celeriac.catalog.api_keys import ApiKey, FoundKey
 from celeriac.catalog.indexes import Generation
 from celeriac.catalog.jobs import Job
@@ -277,6 +278,16 @@ def show_schedules(schedules: Iterable[JobResource]) -> None:
     for one in schedules:
         if one["message"]:
             _say(f"{one['id']}: {one['message']}")
+
+
+def show_backup(backup: Backup, what: str) -> None:
+    """A backup that was written or restored."""
+    rows: list[Row] = [
+        (what, _moment(backup.created_at)),
+        ("catalog", f"{sum(backup.rows.values()):,} rows, revision {backup.revision}"),
+        ("vectors", ", ".join(backup.collections) or "none"),
+    ]
+    _show_rows(rows)
 
 
 def show_findings(findings: Iterable[Finding]) -> None:
