@@ -19,6 +19,7 @@ from api.application import create_app
 from api.lanes import served
 from celeriac import logs
 from celeriac.errors import CeleriacError
+from celeriac.home import embedded_redis, home_lock
 from celeriac.runtime import Runtime
 from celeriac.settings import Settings
 from workers import standalone
@@ -49,7 +50,7 @@ def main() -> int:
 
 def serve(settings: Settings, stack: ExitStack) -> None:
     """Start the parts in order, run, and stop them in reverse."""
-    stack.enter_context(standalone.home_lock(settings.home))
+    stack.enter_context(home_lock(settings.home))
     settings = _filled_in(settings, stack)
     runtime = Runtime(settings)
     use_runtime(runtime)
@@ -76,9 +77,7 @@ def _serve_api(server: BaseWSGIServer, settings: Settings) -> None:
 
 def _filled_in(settings: Settings, stack: ExitStack) -> Settings:
     """The settings with what is embedded in place of what the environment does not name."""
-    redis_url = settings.redis_url or stack.enter_context(
-        standalone.embedded_redis(settings.home / "redis")
-    )
+    redis_url = settings.redis_url or stack.enter_context(embedded_redis(settings.home / "redis"))
     return replace(
         settings,
         redis_url=redis_url,

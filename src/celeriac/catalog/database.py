@@ -67,6 +67,18 @@ class Database:
             yield connection
 
     @contextmanager
+    def frozen(self) -> Iterator[Connection]:
+        """A transaction in which everything is read as it is at one moment.
+
+        Raises:
+            CatalogUnavailable: the database cannot be reached.
+        """
+        with self._transaction(write=False) as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            yield connection
+
+    @contextmanager
     def _transaction(self, *, write: bool) -> Iterator[Connection]:
         try:
             with (

@@ -45,7 +45,7 @@ def open_server(url: str, api_key: str | None = None, timeout: float = 30.0) -> 
     Raises:
         ConfigurationError: the URL is not one of a server.
     """
-    address, grpc_port = _address_of(url)
+    address, grpc_port = address_of(url)
     client = _server_client(address, grpc_port, api_key, timeout)
     # The channels are made here, by one thread; they connect with the first call.
     _ = client.grpc_points, client.grpc_collections
@@ -93,7 +93,7 @@ def open_local(folder: Path | None) -> QdrantStore:
     )
 
 
-def _address_of(url: str) -> tuple[str, int]:
+def address_of(url: str) -> tuple[str, int]:
     """The URL without its secrets, and the port of gRPC."""
     try:
         parts = urlsplit(url)
