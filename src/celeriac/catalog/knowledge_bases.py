@@ -54,13 +54,6 @@ class KnowledgeBase:
     refresh_policy: Mapping[str, Any]
     created_at: float
     updated_at: float
-    refreshed_at: float | None
-    """The latest moment at which its policy asked for a refresh, and had it."""
-
-    def awaits_refresh(self, due: float) -> bool:
-        """Whether the refresh that was due then is still to come. Those that were due before the
-        knowledge base was made, or had its policy, are nobody's."""
-        return due > (self.updated_at if self.refreshed_at is None else self.refreshed_at)
 
 
 @dataclass(frozen=True, slots=True)
