@@ -72,9 +72,11 @@ NO_TEXT = "Text has no NUL characters and no halves of surrogate pairs."
 
 def is_text(value: str) -> bool:
     """Whether this can be kept as text: databases take neither NUL nor lone surrogates."""
-    if "\0" in value:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
         return False
-    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+    return "\0" not in value
 
 
 def not_blank(value: str) -> None:
