@@ -6,9 +6,11 @@ SOURCES := $(shell find src -name '*.py')
 
 # How long test-faults runs, and a page to write its figures into.
 SEEDS ?= 50
+# How many random requests each operation gets in test-contracts.
+EXAMPLES ?= 200
 REPORT ?=
 
-.PHONY: install demo test test-faults up lint bench bench-against
+.PHONY: install demo test test-faults test-contracts up lint bench bench-against
 
 install: .venv/installed
 
@@ -36,6 +38,9 @@ test: install
 test-faults: install
 	CELERIAC_TEST_SEEDS=$(SEEDS) CELERIAC_TEST_REPORT=$(REPORT) \
 		$(BIN)/python -m pytest tests/faults --timeout 3600
+
+test-contracts: install
+	CELERIAC_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/contract/test_fuzzing.py
 
 up: install
 	$(BIN)/python -m api.standalone

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
 from flask import Flask, Request, current_app, request
 from flask.json.provider import DefaultJSONProvider
+from flask_smorest.fields import Upload
 from marshmallow import RAISE, Schema, ValidationError, fields
 from webargs.core import missing
 from webargs.flaskparser import FlaskParser
-from werkzeug.datastructures import CombinedMultiDict, MultiDict
+from werkzeug.datastructures import CombinedMultiDict, FileStorage, MultiDict
 
 from api.problems import Invalid
-from celeriac.errors import NotFound
+from celeriac.errors import ConfigurationError, NotFound
+
+DECLARED = ("tenant", "entity_type")
+"""What paths name as the configuration does; the contract knows no 404 for these."""
+MAX_FILENAME, MAX_MEDIA_TYPE = 512, 256
 
 
 class BoundedJson(DefaultJSONProvider):
@@ -62,6 +67,38 @@ class Number(fields.Float):
         return super()._validated(value)
 
 
+NO_TEXT = "Text has no NUL characters and no halves of surrogate pairs."
+
+
+def is_text(value: str) -> bool:
+    """Whether this can be kept as text: databases take neither NUL nor lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value
+
+
+def not_blank(value: str) -> None:
+    """Refuse a text of white space."""
+    if not value.strip():
+        raise ValidationError("There is no text in it.")
+
+
+class File(Upload):
+    """A file with a name, in a form."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> FileStorage:
+        if not isinstance(value, FileStorage) or not value.filename:
+            raise ValidationError("Send a file with a filename.")
+        if not is_text(value.filename) or len(value.filename) > MAX_FILENAME:
+            raise ValidationError(f"A filename is text, of {MAX_FILENAME} characters at most.")
+        if len(value.mimetype) > MAX_MEDIA_TYPE:
+            raise ValidationError(f"A media type has {MAX_MEDIA_TYPE} characters at most.")
+        found: FileStorage = super()._deserialize(value, attr, data, **kwargs)
+        return found
+
+
 _PARTS = dict(FlaskParser.__location_map__, multipart="load_multipart")
 
 
@@ -84,11 +121,11 @@ class Parser(FlaskParser):
             loaded = current_app.json.loads(content)
         except ValueError:
             raise ValidationError("The body is not valid JSON in UTF-8.") from None
-        _require_text(_strings(loaded))
+        _require_text(loaded)
         return loaded
 
     def load_multipart(self, req: Request, schema: Schema) -> Any:
-        _require_text(_strings(req.form.to_dict()))
+        _require_text(req.form.to_dict(flat=False))
         parts: list[MultiDict[str, Any]] = [req.form, req.files]
         return self._makeproxy(CombinedMultiDict(parts), schema)
 
@@ -99,39 +136,32 @@ def register(app: Flask) -> None:
 
 
 def _require_text_in_url() -> None:
-    if not all(map(is_text, (request.view_args or {}).values())):
-        raise NotFound("There is nothing under this name.")
+    for name, value in (request.view_args or {}).items():
+        if not is_text(str(value)):
+            kind = ConfigurationError if name in DECLARED else NotFound
+            raise kind(f"There is no {name} {value!r}.")
     bad = [name for name, value in request.args.items(multi=True) if not is_text(name + value)]
     if bad:
         raise Invalid({bad[0]: [NO_TEXT]}, "query")
 
 
-NO_TEXT = "Text has no NUL characters and no halves of surrogate pairs."
+def _require_text(loaded: Any) -> None:
+    faults = _faults(loaded)
+    if faults:
+        raise ValidationError(faults)
 
 
-def is_text(value: Any) -> bool:
-    """Whether this can be kept as text: databases take neither NUL nor lone surrogates."""
-    if not isinstance(value, str):
-        return True
-    return "\0" not in value and (
-        value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
-    )
-
-
-def _require_text(strings: Iterable[str]) -> None:
-    if not all(map(is_text, strings)):
-        raise ValidationError(NO_TEXT)
-
-
-def _strings(value: Any) -> Iterable[str]:
-    """Every string in what JSON was read to, keys too."""
+def _faults(value: Any) -> Any:
+    """Messages by place where a string is no text; None where every one is."""
     match value:
         case str():
-            yield value
+            return None if is_text(value) else [NO_TEXT]
+        case dict() if not all(map(is_text, value)):
+            return [NO_TEXT]
         case dict():
-            for key, item in value.items():
-                yield key
-                yield from _strings(item)
+            found = {key: _faults(item) for key, item in value.items()}
         case list():
-            for item in value:
-                yield from _strings(item)
+            found = {position: _faults(item) for position, item in enumerate(value)}
+        case _:
+            return None
+    return {place: faults for place, faults in found.items() if faults} or None

@@ -23,9 +23,8 @@ DIST = Path(flask_swagger_ui.__file__).parent / "dist"
 FROM_PACKAGE = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
 OURS = "page.js"
 DAY = 24 * 3600
-# Swagger UI sets styles of elements, and has its icons in its stylesheet.
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )

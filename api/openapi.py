@@ -144,7 +144,7 @@ def document(app: Flask, api: Api) -> Json:
         item = written["paths"][path]
         _describe(item.get("parameters", []))
         _complete(item[method], path, endpoint, scope_of(endpoint))
-        _add_errors(item[method], shape_of(path), public=scope_of(endpoint) is None, known=errors)
+        _add_errors(item[method], path, public=scope_of(endpoint) is None, known=errors)
     written["components"]["responses"] = errors
     written["tags"] = [{**tag, "name": _tag(tag["name"])} for tag in written["tags"]]
     return written
@@ -177,25 +177,26 @@ def _complete(operation: Json, path: str, endpoint: str, scope: Scope | None) ->
             operation.setdefault("parameters", []).append(TENANT_HEADER)
 
 
-def _add_errors(operation: Json, shape: Shape, *, public: bool, known: dict[str, Json]) -> None:
+def _add_errors(operation: Json, path: str, *, public: bool, known: dict[str, Json]) -> None:
     """Refer to the errors that an operation can give; `known` has what is referred to."""
-    for status in sorted(_statuses(operation, shape, public=public)):
+    shape = shape_of(path)
+    for error in _errors(operation, path, public=public):
+        status = shape.status(row_of(error))
         if str(status) not in operation["responses"]:
             name = f"{shape.name}{HTTPStatus(status).phrase.title().replace(' ', '')}"
             known[name] = _response(shape, status)
             operation["responses"][str(status)] = {"$ref": f"#/components/responses/{name}"}
 
 
-def _statuses(operation: Json, shape: Shape, *, public: bool) -> set[int]:
-    """Of the errors that an operation can give."""
-    errors: list[type[CeleriacError]] = operation.pop(RAISED, [])
-    if not public:
-        errors = [*errors, *EVERY_CREDENTIAL]
-        if "requestBody" in operation or operation.get("parameters"):
-            errors.append(ConfigurationError)
+def _errors(operation: Json, path: str, *, public: bool) -> Iterator[type[CeleriacError]]:
+    """Those that an operation can give."""
+    yield from operation.pop(RAISED, [])
     if "requestBody" in operation:
-        errors.append(TooLarge)
-    return {shape.status(row_of(error)) for error in errors}
+        yield TooLarge
+    if not public:
+        yield from EVERY_CREDENTIAL
+        if "requestBody" in operation or operation.get("parameters") or "{tenant}" in path:
+            yield ConfigurationError
 
 
 def _response(shape: Shape, status: int) -> Json:

@@ -72,7 +72,10 @@ class ListQuery(Schema):
     )
     sort = fields.String(
         load_default="metadata.createdAt:desc",
-        metadata={"description": "`field:asc` or `field:desc`: metadata.createdAt, entityType, id"},
+        metadata={
+            "description": "`field:asc` or `field:desc`.",
+            "pattern": f"^({'|'.join(SORTED_BY)})(:|:asc|:desc)?$",
+        },
     )
     fields_ = fields.String(
         data_key="fields", metadata={"description": "Names of the fields wanted, with commas."}

@@ -9,6 +9,7 @@ from flask import Response, jsonify, request
 from api.authorization import requires
 from api.batch.common import PREFIX, library
 from api.batch.schemas import (
+    MAX_NAME,
     Added,
     ChunkList,
     ChunkQuery,
@@ -61,7 +62,7 @@ def add_url(new: dict[str, Any]) -> Document:
     library().require_folder(new["parent_folder_id"])
     networks = services().runtime.settings.configuration.security.allowed_networks
     found = fetch(new["url"], networks, max_bytes=MAX_DOCUMENT)
-    name = new["name"] or found.name
+    name = new["name"] or found.name.replace("\0", "")[:MAX_NAME]
     return library().add(
         new_document(
             DocumentKind.URL,

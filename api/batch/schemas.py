@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from flask_smorest.fields import Upload
 from marshmallow import Schema, ValidationError, fields, validates_schema
 from marshmallow.validate import Length, OneOf, Range
 
-from api.bodies import Strict, Truth
+from api.bodies import File, Strict, Truth, not_blank
 
 MODELS = ("e5_mistral_7b_instruct", "multilingual_e5_large_instruct", "gemini-embedding-001")
 STATUSES = (
@@ -149,7 +148,7 @@ class NewText(NewDocument):
         "text": "The shop is open from 9 to 18 on weekdays, and from 10 to 14 on Saturdays.",
     }
 
-    text = fields.String(required=True, validate=Length(1, MAX_TEXT))
+    text = fields.String(required=True, validate=[Length(1, MAX_TEXT), not_blank])
 
 
 class NewUrl(NewDocument):
@@ -173,7 +172,7 @@ class NewFile(NewDocument):
 
     EXAMPLE: ClassVar = {"name": "Manual", "file": "The manual's text."}
 
-    file = Upload(required=True)
+    file = File(required=True)
 
 
 class Rename(Strict):

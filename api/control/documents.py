@@ -44,7 +44,7 @@ def upload_document(files: dict[str, Any], knowledge_base_id: str, index_id: str
     index, base = the_index(knowledge_base_id, index_id), the_base(knowledge_base_id)
     file = files["file"]
     content = file.stream.read(MAX_DOCUMENT + 1)
-    document = knowledge().upload(base, file.filename or "", content, file.mimetype)
+    document = knowledge().upload(base, file.filename, content, file.mimetype)
     return _shown_in(index, [document])[0]
 
 

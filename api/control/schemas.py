@@ -7,11 +7,10 @@ from functools import cache
 from typing import Any, ClassVar
 from zoneinfo import available_timezones
 
-from flask_smorest.fields import Upload
 from marshmallow import Schema, ValidationError, fields, post_dump, validates_schema
 from marshmallow.validate import Length, OneOf, Range
 
-from api.bodies import Number, Strict
+from api.bodies import File, Number, Strict
 from celeriac.catalog.data_sources import DataSourceType
 from celeriac.catalog.entries import EntryState
 from celeriac.catalog.knowledge_bases import DataOriginType
@@ -32,7 +31,11 @@ class RefreshPolicy(Strict):
     """When a knowledge base is indexed by itself."""
 
     policy_type = fields.String(
-        required=True, validate=OneOf(["MANUAL", "HOURLY", "DAILY", "WEEKLY"])
+        required=True,
+        validate=OneOf(["MANUAL", "HOURLY", "DAILY", "WEEKLY"]),
+        metadata={
+            "description": "HOURLY has a minute, DAILY an hour too, WEEKLY a day_of_week as well."
+        },
     )
     minute = fields.Integer(strict=True, validate=Range(0, 59))
     hour = fields.Integer(strict=True, validate=Range(0, 23))
@@ -222,7 +225,7 @@ class UploadForm(Strict):
 
     EXAMPLE: ClassVar = {"file": "The handbook's text."}
 
-    file = Upload(required=True)
+    file = File(required=True)
 
 
 class Deleted(Schema):

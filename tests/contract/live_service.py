@@ -174,7 +174,7 @@ def _entity_type(path: str, chunk_size: int = 100, **more: Any) -> Json:
     return {
         "source": {"kind": "files", "path": path, "id": "id"},
         "text_fields": ["name", "description"],
-        "filter_fields": [{"key": "price", "type": "float"}],
+        "filter_fields": [{"key": key, "type": key} for key in ("string", "integer", "float")],
         "index": {"model": "stub", "chunk_size": chunk_size},
         **more,
     }
