@@ -271,6 +271,7 @@ def _environment(configuration: Path, **variables: str) -> dict[str, str]:
         "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
         "HF_HUB_OFFLINE": "1",
         "CELERIAC_CONFIG": str(configuration),
+        "CELERIAC_TOKEN_BUDGET": "1024",  # or each new home would measure it
         "CELERIAC_API_KEY": API_KEY,
         **variables,
     }

@@ -143,6 +143,7 @@ class World:
         self._settings = Settings.load(
             {
                 "CELERIAC_HOME": str(home),
+                "CELERIAC_TOKEN_BUDGET": "1024",
                 "CELERIAC_DATABASE_URL": database_url,
                 "CELERIAC_REDIS_URL": redis_url,
             }

@@ -161,6 +161,8 @@ class Runtime:
                 device=settings.device,
                 dtype=settings.dtype,
                 environ=settings.environ,
+                token_budget=settings.token_budget,
+                calibrations=settings.home / "calibrations",
             ),
         )
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from celeriac.configuration import Configuration, load_configuration
 from celeriac.configuration.problems import nearest
+from celeriac.embedding.models import DTYPES
 from celeriac.errors import ConfigurationError
 
 _PREFIX = "CELERIAC_"
@@ -19,7 +20,6 @@ _TEST_PREFIX = "CELERIAC_TEST_"
 _HIGHEST_PORT = 65_535
 
 DEVICES = ("auto", "cpu", "cuda")
-DTYPES = ("auto", "float32", "bfloat16", "int8")
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -67,6 +67,12 @@ VARIABLES = (
         "What it computes them in: `auto`, `float32`, `bfloat16`, `int8`.",
         "`auto`",
     ),
+    Variable(
+        "CELERIAC_TOKEN_BUDGET",
+        "Tokens in a batch of a model, at most: a number, or `auto`: measured for seconds when a "
+        "model is first loaded, and kept under `CELERIAC_HOME`.",
+        "`auto`",
+    ),
 )
 
 
@@ -100,6 +106,8 @@ class Settings:
     """One of DEVICES."""
     dtype: str
     """One of DTYPES."""
+    token_budget: int | None
+    """Tokens in a batch, at most; None: measured."""
     configuration: Configuration
     environ: Mapping[str, str] = field(repr=False)
     """The environment as it was read: models name the variables that hold their API keys."""
@@ -126,8 +134,9 @@ class Settings:
         qdrant_url = variables.read("CELERIAC_QDRANT_URL", None, _qdrant_url)
         device = variables.read("CELERIAC_DEVICE", "auto", _one_of(DEVICES))
         dtype = variables.read("CELERIAC_DTYPE", "auto", _one_of(DTYPES))
+        token_budget = variables.read("CELERIAC_TOKEN_BUDGET", None, _token_budget)
         variables.check()
-        configuration = load_configuration(file, environ)
+        configuration = load_configuration(file, environ, dtype=dtype)
         return cls(
             home=home.absolute(),
             host=host,
@@ -139,6 +148,7 @@ class Settings:
             api_key=variables.read("CELERIAC_API_KEY", None, str),
             device=device,
             dtype=dtype,
+            token_budget=token_budget,
             configuration=configuration,
             environ=environ,
             unknown_variables=_unknown_variables(environ, configuration),
@@ -184,6 +194,14 @@ def _host(value: str) -> str:
 def _port(value: str) -> int:
     if not (value.isascii() and value.isdigit() and 1 <= int(value) <= _HIGHEST_PORT):
         raise ValueError(f"is '{value}'; it must be a whole number from 1 to {_HIGHEST_PORT}")
+    return int(value)
+
+
+def _token_budget(value: str) -> int | None:
+    if value.lower() == "auto":
+        return None
+    if not (value.isascii() and value.isdigit() and int(value) >= 1):
+        raise ValueError(f"is '{value}'; it must be a whole number of tokens, 1 or more, or auto")
     return int(value)
 
 

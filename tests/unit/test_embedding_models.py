@@ -37,6 +37,7 @@ def test_every_field_is_part_of_the_digest(field: str) -> None:
         "pooling": Pooling.CLS,
         "append_eos": True,
         "normalize": False,
+        "dtype": "int8",
         "dimension": 7,
         "max_length": 7,
     }

@@ -41,6 +41,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     assert settings.qdrant_api_key is None
     assert settings.api_key is None
     assert (settings.device, settings.dtype) == ("auto", "auto")
+    assert settings.token_budget is None
     assert settings.configuration.tenants == {}
     assert settings.configuration.models == BUILTIN
     assert settings.configuration.path is None
@@ -62,6 +63,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         "CELERIAC_API_KEY": "cel_" + SECRET + "\n",
         "CELERIAC_DEVICE": "CUDA",
         "CELERIAC_DTYPE": "bfloat16",
+        "CELERIAC_TOKEN_BUDGET": "2048",
     }
     assert environ.keys() == {variable.name for variable in VARIABLES}
 
@@ -75,6 +77,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
     assert settings.qdrant_api_key == SECRET
     assert settings.api_key == "cel_" + SECRET
     assert (settings.device, settings.dtype) == ("cuda", "bfloat16")
+    assert settings.token_budget == 2048
     assert settings.configuration.path == file
     assert settings.configuration.entity_type("acme", "article").name == "article"
     assert settings.environ == environ
@@ -94,6 +97,15 @@ def test_an_empty_variable_counts_as_unset() -> None:
 
     assert Settings.load(environ).port == 8080
     assert Settings.load(environ).unknown_variables == ()
+
+
+def test_vectors_of_another_dtype_are_another_models() -> None:
+    digests = [
+        Settings.load({"CELERIAC_DTYPE": dtype}).configuration.models["all-minilm-l6-v2"].digest
+        for dtype in ("auto", "float32", "bfloat16", "int8")
+    ]
+
+    assert len(set(digests)) == 4
 
 
 @pytest.mark.parametrize("url", ["redis://localhost", "redis://:p@[::1]:6379/0", "unix:///r.sock"])
@@ -119,6 +131,11 @@ def test_urls_of_the_catalog(url: str) -> None:
             "CELERIAC_DTYPE",
             "float16",
             "is 'float16'; it must be one of auto, float32, bfloat16, int8",
+        ),
+        (
+            "CELERIAC_TOKEN_BUDGET",
+            "0",
+            "is '0'; it must be a whole number of tokens, 1 or more, or auto",
         ),
         (
             "CELERIAC_HOST",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,28 @@ from celeriac.configuration.problems import (
 )
 from celeriac.configuration.schemas import ConfigurationSchema
 from celeriac.configuration.validation import validated
-from celeriac.embedding.models import EmbeddingModel
+from celeriac.embedding.models import AUTO, EmbeddingModel, Engine
 from celeriac.embedding.registry import BUILTIN
 from celeriac.model import IndexSpec, Priority
 from celeriac.sources.databases import beside
 
 
-def load_configuration(file: Path | None, environ: Mapping[str, str]) -> Configuration:
+def load_configuration(
+    file: Path | None, environ: Mapping[str, str], *, dtype: str = AUTO
+) -> Configuration:
     """Read a configuration file; None gives an empty configuration with the built-in models.
+
+    Args:
+        file: YAML.
+        environ: what `${NAME}` reads.
+        dtype: what models are computed in that are declared without a dtype.
 
     Raises:
         ConfigurationError: the file cannot be read, or with a line for each thing in it that has
             to change.
     """
     if file is None:
-        return Configuration({}, dict(BUILTIN), None)
+        return Configuration({}, _computed_in(dtype, BUILTIN), None)
     document = read_document(file, environ)
     loaded, problems = validated(document, ConfigurationSchema())
     unreadable = {problem.path for problem in document.problems}
@@ -47,11 +55,11 @@ def load_configuration(file: Path | None, environ: Mapping[str, str]) -> Configu
     ]
     if problems:
         raise configuration_error(file, problems)
-    return _configuration(document, loaded)
+    return _configuration(document, loaded, dtype)
 
 
-def _configuration(document: Document, loaded: Mapping[str, Any]) -> Configuration:
-    models = {**BUILTIN, **(loaded["models"] or {})}
+def _configuration(document: Document, loaded: Mapping[str, Any], dtype: str) -> Configuration:
+    models = _computed_in(dtype, {**BUILTIN, **(loaded["models"] or {})})
     tenants = {
         tenant: Tenant(
             tenant,
@@ -63,6 +71,16 @@ def _configuration(document: Document, loaded: Mapping[str, Any]) -> Configurati
     return Configuration(
         tenants, models, document.file, frozenset(document.variables), loaded["security"]
     )
+
+
+def _computed_in(dtype: str, models: Mapping[str, EmbeddingModel]) -> dict[str, EmbeddingModel]:
+    """The models, those without a dtype with this one: vectors of another are another model's."""
+    return {
+        name: replace(model, dtype=dtype)
+        if model.engine is Engine.TORCH and model.dtype == AUTO
+        else model
+        for name, model in models.items()
+    }
 
 
 def _entity_types(

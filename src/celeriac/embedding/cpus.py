@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -19,6 +20,16 @@ def available_cpus(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> in
     """
     limits = [_quota(folder / "cpu.max") for folder in _lineage(cgroups, membership)]
     return max(1, min([len(os.sched_getaffinity(0)), *(limit for limit in limits if limit)]))
+
+
+def processor(file: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name, as the kernel or else Python tells it."""
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def _lineage(cgroups: Path, membership: Path) -> list[Path]:

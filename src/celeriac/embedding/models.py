@@ -22,6 +22,11 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
+AUTO = "auto"
+DTYPES = (AUTO, "float32", "bfloat16", "int8")
+"""What a model is computed in; auto is float32 on the CPU, bfloat16 on CUDA."""
+
+
 class Engine(StrEnum):
     """What computes a model's vectors."""
 
@@ -61,6 +66,8 @@ class EmbeddingModel:
     query_prefix: str = ""
     passage_prefix: str = ""
     normalize: bool = True
+    dtype: str = AUTO
+    """One of DTYPES; for models computed here."""
     remote_name: str = ""
     """What an endpoint calls the model."""
     api_key_variable: str = ""
@@ -79,6 +86,8 @@ class EmbeddingModel:
                 raise self._invalid(f"{size} is {getattr(self, size)}; it must be at least 1")
         if not isinstance(self.pooling, Pooling):
             raise self._invalid(f"pooling is {self.pooling!r}; it must be one of {list(Pooling)}")
+        if self.dtype not in DTYPES:
+            raise self._invalid(f"dtype is {self.dtype!r}; it must be one of {', '.join(DTYPES)}")
         match self.engine:
             case Engine.TORCH:
                 self._check_files()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from celeriac.embedding import packed
 from celeriac.embedding.compatibility import first_position
+from celeriac.embedding.cpus import processor
 from celeriac.embedding.packed import Layout
 from celeriac.embedding.tokenization import TokenIds
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 PROBE_LENGTHS = (11, 7, 7, 4, 1)
 """Of the rows on which packed batches are compared with padded ones."""
 
+_PRIME = 7919
 _LEAST_STEP = 16
 _STEP_BITS = 5
 """Sizes of packed batches on the CPU: 32 between a power of two and the next, 1 % filler."""
@@ -67,18 +69,38 @@ class Network:
             self.packed = False
             self._module.set_attn_implementation(attention)
 
+    def compute_probe(self, rows: int, length: int) -> None:
+        """Compute a batch of so many rows of so many tokens, and wait for it."""
+        import torch
+
+        with torch.inference_mode():
+            self.states([self._probe_ids(length)] * rows)[0].sum().item()
+
+    def circumstances(self) -> dict[str, str]:
+        """What its speed depends on, beside the model."""
+        import torch
+
+        on_gpu = self.device.type == "cuda"
+        return {
+            "device": torch.cuda.get_device_name(self.device) if on_gpu else processor(),
+            "threads": str(torch.get_num_threads()),
+            "dtype": str(self._module.dtype),
+            "torch": torch.__version__,
+        }
+
     def _least_cosine(self) -> float:
         import torch
 
         return 0.9999 if self._module.dtype == torch.float32 else 0.99
 
     def _probe(self) -> list[TokenIds]:
-        ids = [one for one in range(self._module.config.vocab_size) if one != self._pad_id]
-        step = 7919  # a prime: ids from all over the vocabulary
-        return [
-            [ids[(row + 1) * position * step % len(ids)] for position in range(length)]
-            for row, length in enumerate(PROBE_LENGTHS)
-        ]
+        return [self._probe_ids(length, row + 1) for row, length in enumerate(PROBE_LENGTHS)]
+
+    def _probe_ids(self, length: int, seed: int = 1) -> TokenIds:
+        """Ids from all over the vocabulary, but not that of padding."""
+        others = self._module.config.vocab_size - 1
+        ids = [position * seed * _PRIME % others for position in range(length)]
+        return [one + (one >= self._pad_id) for one in ids]
 
     def _unit_states(self, batch: Sequence[TokenIds]) -> Tensor:
         import torch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 from celeriac.embedding.base import Embedder, TokenCounter
@@ -34,14 +35,26 @@ def find(name: str, configured: Mapping[str, EmbeddingModel] = _NONE) -> Embeddi
     return model
 
 
-def load(model: EmbeddingModel, *, device: str, dtype: str, environ: Mapping[str, str]) -> Embedder:
+def load(
+    model: EmbeddingModel,
+    *,
+    device: str,
+    dtype: str,
+    environ: Mapping[str, str],
+    token_budget: int | None = None,
+    calibrations: Path | None = None,
+) -> Embedder:
     """Make a model ready to compute.
 
     Args:
         model: from `find`.
         device: auto, cpu or cuda; for models computed here.
-        dtype: auto (float32 on the CPU, bfloat16 on CUDA), float32, bfloat16 or int8; likewise.
+        dtype: auto (float32 on the CPU, bfloat16 on CUDA), float32, bfloat16 or int8; likewise,
+            unless the model has one of its own.
         environ: where an endpoint's key is read from.
+        token_budget: tokens in a batch, at most, of models computed here.
+        calibrations: where it is measured without `token_budget`, and kept in this folder; None
+            takes a constant.
 
     Raises:
         ConfigurationError: device or dtype is unknown or not to be had here.
@@ -51,7 +64,13 @@ def load(model: EmbeddingModel, *, device: str, dtype: str, environ: Mapping[str
         case Engine.TORCH:
             from celeriac.embedding.torch_loading import load_embedder
 
-            return load_embedder(model, device=device, dtype=dtype)
+            return load_embedder(
+                model,
+                device=device,
+                dtype=dtype,
+                token_budget=token_budget,
+                calibrations=calibrations,
+            )
         case Engine.GEMINI:
             from celeriac.embedding.gemini import GeminiEmbedder
 

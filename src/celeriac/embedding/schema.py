@@ -7,6 +7,8 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
 from celeriac.embedding.models import (
+    AUTO,
+    DTYPES,
     GEMINI_ENDPOINT,
     GEMINI_KEY_VARIABLE,
     EmbeddingModel,
@@ -36,6 +38,7 @@ class ModelSchema(Schema):
     query_prefix = fields.String(load_default="")
     passage_prefix = fields.String(load_default="")
     normalize = fields.Boolean(load_default=True)
+    dtype = fields.String(load_default=AUTO, validate=validate.OneOf(DTYPES))
     remote_name = fields.String()
     api_key_variable = fields.String()
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from celeriac.embedding.calibration import fastest_budget, remembered_budget
 from celeriac.embedding.compatibility import check_modules, check_network
 from celeriac.embedding.cpus import available_cpus
 from celeriac.embedding.files import find_folder
-from celeriac.embedding.models import EmbeddingModel
+from celeriac.embedding.models import AUTO, DTYPES, EmbeddingModel
 from celeriac.embedding.network import Network
 from celeriac.embedding.tokenization import ModelTokenizer
 from celeriac.embedding.torch_engine import TorchEmbedder
@@ -20,21 +22,38 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TOKEN_BUDGETS = {"cpu": 1024, "cuda": 32_768}
-"""Padded tokens in a batch. CPU: measured, more only leaves the caches; CUDA: fills the device."""
+"""Tokens in a batch where nothing was measured."""
+COMPARED_BUDGETS = {
+    "cpu": (512, 1024, 2048, 4096),
+    "cuda": (8_192, 16_384, 32_768, 65_536, 131_072),
+}
+"""On the CPU a small batch stays in the caches; on CUDA a large one fills the device."""
+TYPICAL_LENGTH = 128
+"""Tokens of the texts that budgets are measured with."""
 
 DEVICES = ("auto", "cpu", "cuda")
-DTYPES = ("auto", "float32", "bfloat16", "int8")
 
 _log = logging.getLogger(__name__)
 
 
-def load_embedder(model: EmbeddingModel, *, device: str, dtype: str) -> TorchEmbedder:
+def load_embedder(
+    model: EmbeddingModel,
+    *,
+    device: str,
+    dtype: str,
+    token_budget: int | None = None,
+    calibrations: Path | None = None,
+) -> TorchEmbedder:
     """Load a model described with engine TORCH.
 
     Args:
         model: where its files are and how it is computed.
         device: one of DEVICES; auto takes CUDA where there is a device.
-        dtype: one of DTYPES; auto is float32 on the CPU, bfloat16 on CUDA.
+        dtype: one of DTYPES; auto is float32 on the CPU, bfloat16 on CUDA. The model's own goes
+            before it.
+        token_budget: tokens in a batch, at most.
+        calibrations: folder of budgets that were measured; without it and without `token_budget`
+            a constant is taken.
 
     Raises:
         ConfigurationError: device or dtype is unknown or not to be had here.
@@ -42,7 +61,7 @@ def load_embedder(model: EmbeddingModel, *, device: str, dtype: str) -> TorchEmb
     """
     _require_torch(model)
     chosen_device = _choose_device(device)
-    chosen_dtype = _choose_dtype(dtype, chosen_device)
+    chosen_dtype = _choose_dtype(dtype if model.dtype == AUTO else model.dtype, chosen_device)
     folder = find_folder(model, weights=True)
     check_modules(model, folder)
     tokenizer = ModelTokenizer(model, folder)
@@ -54,8 +73,27 @@ def load_embedder(model: EmbeddingModel, *, device: str, dtype: str) -> TorchEmb
         model.name, chosen_device, chosen_dtype,
         extra={"action": "load_model", "model": model.name},
     )  # fmt: skip
-    network = fast_network(module, chosen_device)
-    return TorchEmbedder(model, tokenizer, network, TOKEN_BUDGETS[chosen_device.type])
+    # In a thread that ends: torch keeps a team of threads for each one that computes.
+    with ThreadPoolExecutor(1) as pool:
+        network = pool.submit(fast_network, module, chosen_device).result()
+        if token_budget is None and calibrations is not None:
+            token_budget = pool.submit(_calibrate, model, network, calibrations).result()
+    budget = token_budget or TOKEN_BUDGETS[chosen_device.type]
+    return TorchEmbedder(model, tokenizer, network, budget)
+
+
+def _calibrate(model: EmbeddingModel, network: Network, folder: Path) -> int | None:
+    """The token budget that is remembered, or measured now."""
+    length = min(TYPICAL_LENGTH, model.max_length)
+
+    def compute(budget: int) -> None:
+        network.compute_probe(rows=max(1, budget // length), length=length)
+
+    return remembered_budget(
+        folder,
+        {"model": model.name, "described": model.digest, **network.circumstances()},
+        lambda: fastest_budget(compute, COMPARED_BUDGETS[network.device.type]),
+    )
 
 
 def fast_network(module: PreTrainedModel, device: torch.device) -> Network:
