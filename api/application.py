@@ -15,6 +15,7 @@ from api import (
     health,
     jobs,
     metadata,
+    metrics,
     oauth,
     openapi,
     reindex,
@@ -41,12 +42,13 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     runtime = runtime or process_runtime()
     app.extensions["celeriac"] = Services.of(runtime)
     errors.register(app)
+    metrics.register(app)
     security = runtime.settings.configuration.security
     authentication.register(app, trusted_proxies=security.trusted_proxies)
     for module in (health, oauth, reindex, search, generations, jobs, steering):
         app.register_blueprint(module.blueprint)
     described = openapi.register(app)
-    ours = (metadata.blueprint, reindex_jobs.blueprint, events.blueprint)
+    ours = [one.blueprint for one in (metadata, reindex_jobs, events, metrics)]
     for blueprint in (*ours, *control.BLUEPRINTS, *batch.BLUEPRINTS):
         described.register_blueprint(blueprint)
     authorization.check_declared(app)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState, Request, Terms, class_of
 from celeriac.catalog.pages import Trouble
+from celeriac.counts import Counts
 from celeriac.dispatch import LONGEST_WAIT, Dispatcher
 from celeriac.errors import BrokerUnavailable, CeleriacError, NotFound, TransientError
 from celeriac.generations import in_force
@@ -156,6 +157,7 @@ class JobRunner:
         seen = self._catalog.jobs.seen(job_id)
         if seen is not None:
             self._runtime.progress.end(seen)
+            Counts(self._runtime).end(seen.job)
             self._settle(seen.job)
         self.start_waiting(job_id)
 

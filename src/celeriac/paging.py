@@ -6,13 +6,14 @@ from __future__ import annotations
 import logging
 import random
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from celeriac.carried import Carried
 from celeriac.catalog.indexes import Generation, GenerationState
 from celeriac.catalog.jobs import Job
 from celeriac.catalog.pages import Claim
 from celeriac.configuration import EntityType
+from celeriac.counts import Counts
 from celeriac.dispatch import LONGEST_WAIT, Dispatcher
 from celeriac.entry_keeper import EntryKeeper
 from celeriac.errors import (
@@ -72,7 +73,7 @@ class _Work:
     entity_type: EntityType
     generation: Generation
     keeper: EntryKeeper
-    stages: Stages = field(default_factory=Stages)
+    stages: Stages
 
 
 class PageRunner:
@@ -84,6 +85,7 @@ class PageRunner:
         self._dispatcher = dispatcher
         self._jobs = jobs
         self._turns = Turns(runtime, self._send)
+        self._counts = Counts(runtime)
 
     def run(self, job_id: str, number: int) -> None:
         """Index one page: this one, unless it is another's turn."""
@@ -197,7 +199,7 @@ class PageRunner:
         keeper = EntryKeeper(
             self._catalog, entity_type, job, generation.state == GenerationState.LIVE
         )
-        return _Work(job, entity_type, generation, keeper)
+        return _Work(job, entity_type, generation, keeper, Stages(self._counts.stage))
 
     def _list(self, job: Job, claim: Claim, partition: Partition, page: Page) -> _Listed:
         """Record what the page lists and send the next one on its way."""
@@ -251,6 +253,7 @@ class PageRunner:
             is_last=page.next_cursor is None,
             also=work.keeper.recorder(partition, listed.entities, result, refused),
         )
+        self._counts.page(seen.job, result.counters + counters, failures)
         errors = self._catalog.jobs.errors(claim.job_id) if failures else None
         self._runtime.progress.committed(seen, claim.number, work.stages.take(), errors)
         if self._catalog.pages.all_done(claim.job_id):
@@ -266,6 +269,7 @@ class PageRunner:
                 error,
             )
             return
+        self._counts.retry(error)
         self._runtime.progress.given_back(claim.job_id, claim.number, trouble)
         logger.warning("page is tried again", extra={**_context(claim), "error": str(error)})
         self._send(claim.job_id, claim.number, delay)

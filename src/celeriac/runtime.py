@@ -21,10 +21,12 @@ from celeriac.data_sources import open_link
 from celeriac.definitions import LINKED, UPLOADS, knowledge_entity_type
 from celeriac.embedding import registry
 from celeriac.embedding.base import Embedder, TokenCounter
+from celeriac.embedding.torch_engine import TorchEmbedder
 from celeriac.errors import ConfigurationError, ModelError, NotFound
 from celeriac.events import Events, Feed
 from celeriac.indexer import Indexer
 from celeriac.leases import Heartbeat
+from celeriac.metrics import Metrics, count_batch
 from celeriac.presence import Workers
 from celeriac.progress import Progress
 from celeriac.rendering import Renderer
@@ -84,6 +86,10 @@ class Runtime:
     @property
     def feed(self) -> Feed:
         return self._once("feed", lambda: Feed(self.events))
+
+    @property
+    def metrics(self) -> Metrics:
+        return self._once("metrics", lambda: Metrics(lambda: self.redis))
 
     @property
     def workers(self) -> Workers:
@@ -147,16 +153,19 @@ class Runtime:
 
     def embedder(self, model: str) -> Embedder:
         """The embedding model of that name, loaded once a process."""
+        return self._once(("embedder", model), lambda: self._load(model))
+
+    def _load(self, model: str) -> Embedder:
         settings = self.settings
-        return self._once(
-            ("embedder", model),
-            lambda: registry.load(
-                settings.configuration.models[model],
-                device=settings.device,
-                dtype=settings.dtype,
-                environ=settings.environ,
-            ),
+        embedder = registry.load(
+            settings.configuration.models[model],
+            device=settings.device,
+            dtype=settings.dtype,
+            environ=settings.environ,
         )
+        if isinstance(embedder, TorchEmbedder):
+            embedder.on_batch = lambda batch: count_batch(self.metrics, model, batch)
+        return embedder
 
     def counter(self, model: str) -> TokenCounter:
         """The model's own tokenizer, without the model."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ import numpy as np
 from celeriac.embedding import pooling
 from celeriac.embedding.base import TokenCounter, Vectors
 from celeriac.embedding.batching import (
+    Batch,
     checked,
     compute_halving,
     first_occurrences,
+    ignore,
     plan_batches,
 )
 from celeriac.embedding.models import EmbeddingModel
@@ -57,6 +60,8 @@ class TorchEmbedder:
     def __init__(self, model: EmbeddingModel, tokenizer: ModelTokenizer, network: Network) -> None:
         self.model = model
         self.counter: TokenCounter = tokenizer
+        self.on_batch: Callable[[Batch], None] = ignore
+        """Told of each batch, in the thread that computes."""
         self._tokenizer = tokenizer
         self._network: Network | None = network
         self._thread = ThreadPoolExecutor(1, f"embedding-{model.name}")
@@ -127,6 +132,14 @@ class TorchEmbedder:
 
     def _forward(self, batch: Sequence[TokenIds]) -> Vectors:
         """One pass through the network; shape (len(batch), dimension)."""
+        begun = time.perf_counter()
+        vectors = self._pass(batch)
+        tokens = sum(len(ids) for ids in batch)
+        padding = len(batch) * max(len(ids) for ids in batch) - tokens
+        self.on_batch(Batch(len(batch), tokens, padding, time.perf_counter() - begun))
+        return vectors
+
+    def _pass(self, batch: Sequence[TokenIds]) -> Vectors:
         import torch
 
         network = self._open_network()
