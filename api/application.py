@@ -27,6 +27,7 @@ from api.bodies import BoundedJson
 from api.services import Services
 from celeriac import logs
 from celeriac.runtime import Runtime
+from celeriac.settings import log_format
 from workers.process import runtime as process_runtime
 
 MAX_BODY = 1024 * 1024
@@ -35,7 +36,7 @@ MAX_BODY = 1024 * 1024
 
 def create_app(runtime: Runtime | None = None) -> Flask:
     """The API. Connects to nothing until a request needs it."""
-    logs.configure()
+    logs.configure(format=log_format())
     app = Flask("celeriac", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json = BoundedJson(app)

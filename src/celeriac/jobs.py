@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from celeriac import logs
 from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState, Request, Terms, class_of
 from celeriac.catalog.pages import Trouble
 from celeriac.counts import Counts
@@ -74,7 +75,8 @@ class JobRunner:
                 return
             job = self._catalog.jobs.take_up(job_id)
         if job is not None and self._catalog.pages.count(job.id) == 0:
-            self._plan(job)
+            with logs.about(job=job.id, tenant=job.tenant):
+                self._plan(job)
 
     def _plan(self, job: Job) -> None:
         try:

@@ -8,6 +8,7 @@ import random
 import uuid
 from dataclasses import dataclass
 
+from celeriac import logs
 from celeriac.carried import Carried
 from celeriac.catalog.indexes import Generation, GenerationState
 from celeriac.catalog.jobs import Job
@@ -91,7 +92,8 @@ class PageRunner:
         """Index one page: this one, unless it is another's turn."""
         with self._turns.take(job_id, number, LEASE) as claim:
             if claim is not None:
-                self._begin(claim)
+                with logs.about(job=claim.job_id, page=claim.number):
+                    self._begin(claim)
 
     def _begin(self, claim: Claim) -> None:
         if claim.claims > MOST_CLAIMS:
@@ -188,6 +190,7 @@ class PageRunner:
         job = self._catalog.jobs.get(claim.job_id)
         if job is None or job.generation is None:
             raise JobStopped
+        logs.add(tenant=job.tenant)
         declared = self._runtime.entity_type(job.tenant, job.entity_type)
         entity_type = in_force(self._runtime, declared)
         generation = self._catalog.indexes.generation(job.index_id, job.generation)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from celeriac.configuration import Configuration, load_configuration
 from celeriac.configuration.problems import nearest
 from celeriac.errors import ConfigurationError
+from celeriac.logs import FORMATS
 
 _PREFIX = "CELERIAC_"
 _TEST_PREFIX = "CELERIAC_TEST_"
@@ -66,6 +67,11 @@ VARIABLES = (
         "CELERIAC_DTYPE",
         "What it computes them in: `auto`, `float32`, `bfloat16`, `int8`.",
         "`auto`",
+    ),
+    Variable(
+        "CELERIAC_LOG_FORMAT",
+        "How log lines are written: `text`, or `json`, an object a line.",
+        "`text`",
     ),
 )
 
@@ -126,6 +132,7 @@ class Settings:
         qdrant_url = variables.read("CELERIAC_QDRANT_URL", None, _qdrant_url)
         device = variables.read("CELERIAC_DEVICE", "auto", _one_of(DEVICES))
         dtype = variables.read("CELERIAC_DTYPE", "auto", _one_of(DTYPES))
+        variables.read("CELERIAC_LOG_FORMAT", "text", _one_of(FORMATS))
         variables.check()
         configuration = load_configuration(file, environ)
         return cls(
@@ -143,6 +150,12 @@ class Settings:
             environ=environ,
             unknown_variables=_unknown_variables(environ, configuration),
         )
+
+
+def log_format(environ: Mapping[str, str] | None = None) -> str:
+    """How to log, asked before anything else is: what is wrong with it, `Settings.load` says."""
+    variables = _Variables(os.environ if environ is None else environ)
+    return variables.read("CELERIAC_LOG_FORMAT", "text", _one_of(FORMATS))
 
 
 class _Variables:
