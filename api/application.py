@@ -18,6 +18,7 @@ from api import (
     health,
     jobs,
     metadata,
+    metrics,
     oauth,
     openapi,
     reindex,
@@ -30,6 +31,7 @@ from api.bodies import BoundedJson
 from api.services import Services
 from celeriac import logs
 from celeriac.runtime import Runtime
+from celeriac.settings import log_format
 from workers.process import runtime as process_runtime
 
 MAX_BODY = 1024 * 1024
@@ -47,20 +49,21 @@ BLUEPRINTS = (
     ),
     *control.BLUEPRINTS,
     *batch.BLUEPRINTS,
-    *(oauth.blueprint, health.blueprint, docs.blueprint),
+    *(oauth.blueprint, health.blueprint, metrics.blueprint, docs.blueprint),
 )
 """In the order of the OpenAPI document."""
 
 
 def create_app(runtime: Runtime | None = None) -> Flask:
     """The API. Connects to nothing until a request needs it."""
-    logs.configure()
+    logs.configure(format=log_format())
     app = Flask("celeriac", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json = BoundedJson(app)
     runtime = runtime or process_runtime()
     app.extensions["celeriac"] = Services.of(runtime)
     errors.register(app)
+    metrics.register(app)
     security = runtime.settings.configuration.security
     authentication.register(app, trusted_proxies=security.trusted_proxies)
     bodies.register(app)

@@ -21,7 +21,7 @@ from celeriac import logs
 from celeriac.errors import CeleriacError
 from celeriac.home import embedded_redis, home_lock
 from celeriac.runtime import Runtime
-from celeriac.settings import Settings
+from celeriac.settings import Settings, log_format
 from workers import standalone
 from workers.process import close, use_runtime
 
@@ -38,7 +38,7 @@ class QuietHandler(WSGIRequestHandler):
 
 def main() -> int:
     """Run until Ctrl-C or SIGTERM; the exit status."""
-    logs.configure()
+    logs.configure(format=log_format())
     try:
         with ExitStack() as stack:
             serve(Settings.load(), stack)

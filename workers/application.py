@@ -16,6 +16,7 @@ from celery.signals import (
 from celeriac import logs
 from celeriac.dispatch import VISIBILITY_TIMEOUT
 from celeriac.runtime import required
+from celeriac.settings import log_format
 from workers import process, schedules
 from workers.process import settings
 
@@ -74,7 +75,7 @@ app.add_defaults(configuration)
 
 @setup_logging.connect
 def _log(loglevel: int | str, logfile: str | None = None, **_: Any) -> None:
-    logs.configure(loglevel, logfile)
+    logs.configure(loglevel, logfile, format=log_format())
 
 
 @celeryd_after_setup.connect

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
+from celeriac import logs
 from celeriac.canaries import Sample
 from celeriac.catalog.indexes import Generation
 from celeriac.catalog.jobs import Job, JobMode
@@ -84,7 +85,10 @@ class Finisher:
         job = self._catalog.jobs.get(job_id)
         if job is None:
             return
-        with self._runtime.slots.hold(job.tenant) as held:
+        with (
+            logs.about(job=job_id, tenant=job.tenant),
+            self._runtime.slots.hold(job.tenant) as held,
+        ):
             if held:
                 self._claim(job_id)
             else:

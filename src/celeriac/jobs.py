@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from celeriac import logs
 from celeriac.catalog.indexes import index_id_of
 from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState, Request, Terms, class_of
 from celeriac.catalog.pages import Trouble
+from celeriac.counts import Counts
 from celeriac.dispatch import LONGEST_WAIT, Dispatcher
 from celeriac.errors import BrokerUnavailable, CeleriacError, NotFound, TransientError
 from celeriac.generations import in_force
@@ -76,7 +78,8 @@ class JobRunner:
                 return
             job = self._catalog.jobs.take_up(job_id)
         if job is not None and self._catalog.pages.count(job.id) == 0:
-            self._plan(job)
+            with logs.about(job=job.id, tenant=job.tenant):
+                self._plan(job)
 
     def _plan(self, job: Job) -> None:
         try:
@@ -159,6 +162,7 @@ class JobRunner:
         seen = self._catalog.jobs.seen(job_id)
         if seen is not None:
             self._runtime.progress.end(seen)
+            Counts(self._runtime).end(seen.job)
             self._settle(seen.job)
         self.start_waiting(job_id)
 

@@ -6,13 +6,15 @@ from __future__ import annotations
 import logging
 import random
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from celeriac import logs
 from celeriac.carried import Carried
 from celeriac.catalog.indexes import Generation, GenerationState
 from celeriac.catalog.jobs import Job
 from celeriac.catalog.pages import Claim
 from celeriac.configuration import EntityType
+from celeriac.counts import Counts
 from celeriac.dispatch import LONGEST_WAIT, Dispatcher
 from celeriac.entry_keeper import EntryKeeper
 from celeriac.errors import (
@@ -72,7 +74,7 @@ class _Work:
     entity_type: EntityType
     generation: Generation
     keeper: EntryKeeper
-    stages: Stages = field(default_factory=Stages)
+    stages: Stages
 
 
 class PageRunner:
@@ -84,12 +86,14 @@ class PageRunner:
         self._dispatcher = dispatcher
         self._jobs = jobs
         self._turns = Turns(runtime, self._send)
+        self._counts = Counts(runtime)
 
     def run(self, job_id: str, number: int) -> None:
         """Index one page: this one, unless it is another's turn."""
         with self._turns.take(job_id, number, LEASE) as claim:
             if claim is not None:
-                self._begin(claim)
+                with logs.about(job=claim.job_id, page=claim.number):
+                    self._begin(claim)
 
     def _begin(self, claim: Claim) -> None:
         if claim.claims > MOST_CLAIMS:
@@ -186,6 +190,7 @@ class PageRunner:
         job = self._catalog.jobs.get(claim.job_id)
         if job is None or job.generation is None:
             raise JobStopped
+        logs.add(tenant=job.tenant)
         declared = self._runtime.entity_type(job.tenant, job.entity_type)
         entity_type = in_force(self._runtime, declared)
         generation = self._catalog.indexes.generation(job.index_id, job.generation)
@@ -197,7 +202,7 @@ class PageRunner:
         keeper = EntryKeeper(
             self._catalog, entity_type, job, generation.state == GenerationState.LIVE
         )
-        return _Work(job, entity_type, generation, keeper)
+        return _Work(job, entity_type, generation, keeper, Stages(self._counts.stage))
 
     def _list(self, job: Job, claim: Claim, partition: Partition, page: Page) -> _Listed:
         """Record what the page lists and send the next one on its way."""
@@ -251,6 +256,7 @@ class PageRunner:
             is_last=page.next_cursor is None,
             also=work.keeper.recorder(partition, listed.entities, result, refused),
         )
+        self._counts.page(seen.job, result.counters + counters, failures)
         errors = self._catalog.jobs.errors(claim.job_id) if failures else None
         self._runtime.progress.committed(seen, claim.number, work.stages.take(), errors)
         if self._catalog.pages.all_done(claim.job_id):
@@ -266,6 +272,7 @@ class PageRunner:
                 error,
             )
             return
+        self._counts.retry(error)
         self._runtime.progress.given_back(claim.job_id, claim.number, trouble)
         logger.warning("page is tried again", extra={**_context(claim), "error": str(error)})
         self._send(claim.job_id, claim.number, delay)

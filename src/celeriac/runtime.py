@@ -21,11 +21,13 @@ from celeriac.data_sources import open_link
 from celeriac.definitions import LINKED, UPLOADS, knowledge_entity_type
 from celeriac.embedding import registry
 from celeriac.embedding.base import Embedder, TokenCounter
+from celeriac.embedding.torch_engine import TorchEmbedder
 from celeriac.errors import ConfigurationError, ModelError, NotFound
 from celeriac.events import Events, Feed
 from celeriac.indexer import Indexer
 from celeriac.lately import Lately
 from celeriac.leases import Heartbeat
+from celeriac.metrics import Metrics, count_batch
 from celeriac.presence import Workers
 from celeriac.progress import Progress
 from celeriac.rendering import Renderer
@@ -92,6 +94,10 @@ class Runtime:
         return self._once("feed", lambda: Feed(self.events))
 
     @property
+    def metrics(self) -> Metrics:
+        return self._once("metrics", lambda: Metrics(lambda: self.redis))
+
+    @property
     def workers(self) -> Workers:
         return self._once("workers", lambda: Workers(self.redis))
 
@@ -153,18 +159,21 @@ class Runtime:
 
     def embedder(self, model: str) -> Embedder:
         """The embedding model of that name, loaded once a process."""
+        return self._once(("embedder", model), lambda: self._load(model))
+
+    def _load(self, model: str) -> Embedder:
         settings = self.settings
-        return self._once(
-            ("embedder", model),
-            lambda: registry.load(
-                settings.configuration.models[model],
-                device=settings.device,
-                dtype=settings.dtype,
-                environ=settings.environ,
-                token_budget=settings.token_budget,
-                calibrations=settings.home / "calibrations",
-            ),
+        embedder = registry.load(
+            settings.configuration.models[model],
+            device=settings.device,
+            dtype=settings.dtype,
+            environ=settings.environ,
+            token_budget=settings.token_budget,
+            calibrations=settings.home / "calibrations",
         )
+        if isinstance(embedder, TorchEmbedder):
+            embedder.on_batch = lambda batch: count_batch(self.metrics, model, batch)
+        return embedder
 
     def counter(self, model: str) -> TokenCounter:
         """The model's own tokenizer, without the model."""

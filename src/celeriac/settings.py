@@ -14,6 +14,7 @@ from celeriac.configuration import Configuration, load_configuration
 from celeriac.configuration.problems import nearest
 from celeriac.embedding.models import DTYPES
 from celeriac.errors import ConfigurationError
+from celeriac.logs import FORMATS
 
 _PREFIX = "CELERIAC_"
 _TEST_PREFIX = "CELERIAC_TEST_"
@@ -72,6 +73,11 @@ VARIABLES = (
         "Tokens in a batch of a model, at most: a number, or `auto`: measured for seconds when a "
         "model is first loaded, and kept under `CELERIAC_HOME`.",
         "`auto`",
+    ),
+    Variable(
+        "CELERIAC_LOG_FORMAT",
+        "How log lines are written: `text`, or `json`, an object a line.",
+        "`text`",
     ),
 )
 
@@ -135,6 +141,7 @@ class Settings:
         device = variables.read("CELERIAC_DEVICE", "auto", _one_of(DEVICES))
         dtype = variables.read("CELERIAC_DTYPE", "auto", _one_of(DTYPES))
         token_budget = variables.read("CELERIAC_TOKEN_BUDGET", None, _token_budget)
+        variables.read("CELERIAC_LOG_FORMAT", "text", _one_of(FORMATS))
         variables.check()
         configuration = load_configuration(file, environ, dtype=dtype)
         return cls(
@@ -153,6 +160,12 @@ class Settings:
             environ=environ,
             unknown_variables=_unknown_variables(environ, configuration),
         )
+
+
+def log_format(environ: Mapping[str, str] | None = None) -> str:
+    """How to log, asked before anything else is: what is wrong with it, `Settings.load` says."""
+    variables = _Variables(os.environ if environ is None else environ)
+    return variables.read("CELERIAC_LOG_FORMAT", "text", _one_of(FORMATS))
 
 
 class _Variables:

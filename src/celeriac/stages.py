@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -40,9 +40,10 @@ class Step:
 
 
 class Stages:
-    """Times the stages of one page, in one thread."""
+    """Times the stages of one page, in one thread; `timed` is told of each go at one."""
 
-    def __init__(self) -> None:
+    def __init__(self, timed: Callable[[Stage, Timing], None] | None = None) -> None:
+        self._timed = timed
         self._timings: dict[Stage, Timing] = {}
 
     @contextmanager
@@ -54,6 +55,8 @@ class Stages:
         finally:
             timing = Timing(step.items, time.perf_counter() - begun)
             self._timings[stage] = self._timings.get(stage, Timing()) + timing
+            if self._timed is not None:
+                self._timed(stage, timing)
 
     def take(self) -> Mapping[Stage, Timing]:
         """What was timed since this was asked last."""

@@ -32,6 +32,7 @@ WITHOUT_IDS = {
     "control_knowledge_bases.list_knowledge_bases",
     "control_data_sources.create_data_source",
     "control_data_sources.list_data_sources",
+    "metrics.get_metrics",
     "rag_indexes.compute_rag_indexes",
     "rag_indexes.get_overview",
     *(f"voice_documents.add_{kind}" for kind in ("text", "url", "file", "folder")),

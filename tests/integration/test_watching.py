@@ -3,6 +3,8 @@ it does not, and why it does not."""
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +17,7 @@ from sqlalchemy import event
 
 from celeriac.catalog.jobs import Job, JobState, Seen
 from celeriac.errors import ModelUnavailable, SourceUnavailable, StoreUnavailable
+from celeriac.logs import JsonFormatter
 from celeriac.model import Counters, Entity
 from celeriac.picture import Cause, Waiting
 from celeriac.progress import stream
@@ -362,3 +365,20 @@ def test_the_workers_that_are_alive_are_counted(world: World) -> None:
     assert workers.count() == 2
     world.runtime.redis.zadd("celeriac:workers", {"another": 1.0})
     assert workers.count() == 1
+
+
+def test_lines_that_a_page_logs_say_whose_it_is(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(number: int) -> None:
+        logging.getLogger("somebody.else").warning("the source is away")
+        raise SourceUnavailable
+
+    caplog.handler.setFormatter(JsonFormatter())
+    world.source.before_page = fail
+    job = take_up(world)
+    world.deliver(world.messages.waiting.pop(0))
+    lines = [json.loads(line) for line in caplog.text.splitlines()]
+    assert {"the source is away", "page is tried again"} <= {line["message"] for line in lines}
+    for line in lines:
+        assert (line["job"], line["tenant"], line["page"]) == (job.id, TENANT, 0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
 from pathlib import Path
 
-from celeriac.logs import DetailFormatter
+from celeriac import logs
+from celeriac.logs import DetailFormatter, JsonFormatter
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -35,6 +37,58 @@ def test_a_traceback_follows_the_line() -> None:
 
     assert lines[0] == "job failed, action=start"
     assert lines[-1] == "ValueError: wrong"
+
+
+def as_json(**extra: object) -> dict[str, object]:
+    record = logging.makeLogRecord(
+        {"msg": "job %s", "args": ("failed",), "name": "celeriac.jobs", "levelname": "ERROR"}
+        | extra
+    )
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    found: dict[str, object] = json.loads(line)
+    return found
+
+
+def test_a_line_of_json_has_everything_by_name() -> None:
+    line = as_json(action="fail", job="6f0c", page=3, reason=ValueError("naïve"), created=0.25)
+
+    assert line == {
+        "time": "1970-01-01T00:00:00.250+00:00",
+        "level": "ERROR",
+        "logger": "celeriac.jobs",
+        "message": "job failed",
+        "action": "fail",
+        "job": "6f0c",
+        "page": 3,
+        "reason": "naïve",
+    }
+
+
+def test_a_traceback_stays_on_its_line_of_json() -> None:
+    try:
+        raise ValueError("wrong")
+    except ValueError:
+        line = as_json(exc_info=sys.exc_info())
+
+    assert str(line["traceback"]).endswith("ValueError: wrong")
+
+
+def test_extra_details_do_not_take_the_place_of_the_line_itself() -> None:
+    assert as_json(action="fail", level="mine", time="never")["level"] == "ERROR"
+
+
+def test_lines_say_what_their_thread_is_at_whoever_logs_them() -> None:
+    with logs.about(job="6f0c", page=3):
+        logs.add(tenant="acme")
+        of_others = as_json(data={"args": "long"})
+        ours = shown(action="page", page=3)
+    after = as_json()
+
+    assert {"job", "page", "tenant"} <= set(of_others)
+    assert "data" not in of_others
+    assert ours == "job failed, action=page page=3 job=6f0c tenant=acme"
+    assert "job" not in after
 
 
 def test_a_process_that_logs_already_is_left_alone(tmp_path: Path) -> None:

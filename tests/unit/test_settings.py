@@ -10,7 +10,7 @@ import pytest
 
 from celeriac.embedding.registry import BUILTIN
 from celeriac.errors import ConfigurationError
-from celeriac.settings import VARIABLES, Settings
+from celeriac.settings import VARIABLES, Settings, log_format
 
 SECRET = "hunter2hunter2"
 
@@ -64,6 +64,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         "CELERIAC_DEVICE": "CUDA",
         "CELERIAC_DTYPE": "bfloat16",
         "CELERIAC_TOKEN_BUDGET": "2048",
+        "CELERIAC_LOG_FORMAT": "JSON",
     }
     assert environ.keys() == {variable.name for variable in VARIABLES}
 
@@ -78,6 +79,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
     assert settings.api_key == "cel_" + SECRET
     assert (settings.device, settings.dtype) == ("cuda", "bfloat16")
     assert settings.token_budget == 2048
+    assert log_format(environ) == "json"
     assert settings.configuration.path == file
     assert settings.configuration.entity_type("acme", "article").name == "article"
     assert settings.environ == environ

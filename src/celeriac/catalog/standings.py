@@ -1,4 +1,5 @@
-"""Where every job stands that has not ended: what it has in hand, and what it waits for."""
+"""Where every job stands that has not ended: what it has in hand, and what it waits for; and how
+up to date every index is."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, case, func, select
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.jobs import ACTIVE, JobState
 from celeriac.catalog.pages import PageState, is_waiting
-from celeriac.catalog.tables import jobs, pages
+from celeriac.catalog.tables import indexes, jobs, knowledge_indexes, pages
 from celeriac.model import Priority
 
 
@@ -40,6 +41,18 @@ class Standing:
         return self.waiting > 0 and not self.paused and self.throttled_for <= 0
 
 
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How up to date an index is."""
+
+    tenant: str
+    entity_type: str
+    succeeded_at: float | None
+    """When a job last found it equal to its source."""
+    lag: float
+    """Seconds since the first request of a job that has not ended; 0 where there is none."""
+
+
 class Standings:
     """The tables `jobs` and `pages`, one row an active job."""
 
@@ -52,6 +65,23 @@ class Standings:
             rows = connection.execute(_active_jobs()).all()
         running = {row.index_id: row.id for row in rows if row.state == JobState.RUNNING}
         return [_standing(row, running) for row in rows]
+
+    def freshness(self, limit: int) -> list[Freshness]:
+        """Of the indexes that are there, those that were not indexed for longest first."""
+        active = and_(jobs.c.index_id == indexes.c.id, jobs.c.state.in_(ACTIVE))
+        lag = func.coalesce(epoch_now() - func.min(jobs.c.created_at), 0.0)
+        columns = (indexes.c.tenant, indexes.c.entity_type, indexes.c.last_indexed_at)
+        query = (
+            select(*columns, lag)
+            .outerjoin_from(indexes, jobs, active)
+            .outerjoin(knowledge_indexes, knowledge_indexes.c.id == indexes.c.id)
+            .where(knowledge_indexes.c.deleted_at.is_(None))
+            .group_by(indexes.c.id)
+            .order_by(func.coalesce(indexes.c.last_indexed_at, 0.0), indexes.c.id)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [Freshness(*row) for row in connection.execute(query)]
 
 
 def _active_jobs() -> Select[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,6 +12,21 @@ from celeriac.embedding.base import Vectors
 from celeriac.errors import ModelError
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the model computed at once."""
+
+    texts: int
+    tokens: int
+    """Without padding."""
+    padding: int
+    seconds: float
+
+
+def ignore(batch: Batch) -> None:
+    """Whom nobody listens to."""
 
 
 def compute_halving(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from celeriac.embedding import pooling
 from celeriac.embedding.base import TokenCounter, Vectors
-from celeriac.embedding.batching import checked, first_occurrences
+from celeriac.embedding.batching import Batch, checked, first_occurrences, ignore
 from celeriac.embedding.models import EmbeddingModel
 from celeriac.embedding.network import Network
 from celeriac.embedding.queue import EmbeddingQueue
@@ -42,6 +43,8 @@ class TorchEmbedder:
         """`token_budget`: padded tokens in a batch, at most."""
         self.model = model
         self.counter: TokenCounter = tokenizer
+        self.on_batch: Callable[[Batch], None] = ignore
+        """Told of each batch, in the thread that computes."""
         self._tokenizer = tokenizer
         self._network: Network | None = network
         self._queue = EmbeddingQueue(
@@ -87,6 +90,14 @@ class TorchEmbedder:
 
     def _forward(self, batch: Sequence[TokenIds]) -> Vectors:
         """One pass through the network; shape (len(batch), dimension)."""
+        begun = time.perf_counter()
+        vectors = self._pass(batch)
+        tokens = sum(len(ids) for ids in batch)
+        padded = tokens if self.packed else len(batch) * max(len(ids) for ids in batch)
+        self.on_batch(Batch(len(batch), tokens, padded - tokens, time.perf_counter() - begun))
+        return vectors
+
+    def _pass(self, batch: Sequence[TokenIds]) -> Vectors:
         import torch
 
         with torch.inference_mode():

@@ -11,12 +11,15 @@ EVERY_TENANT = "*"
 
 
 class Scope(StrEnum):
-    """What a credential may do; the names are those of the reindex contract and its successor."""
+    """What a credential may do; the names are those of the reindex contract and its successor, and
+    one is ours."""
 
     AGENT_READ = "ai.agent_read"
     AGENT_MANAGE = "ai.agent_manage"
     SEARCH_VIEW = "indexing.search_view"
     SEARCH_MANAGE = "indexing.search_manage"
+    METRICS_READ = "celeriac.metrics_read"
+    """Ours: `GET /metrics`."""
 
 
 @dataclass(frozen=True, slots=True)
