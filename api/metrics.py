@@ -39,7 +39,9 @@ blueprint = Blueprint("metrics", __name__, description="For Prometheus.")
 
 @blueprint.get("/metrics")
 @requires(Scope.METRICS_READ)
-@blueprint.response(200, {"type": "string"}, content_type="text/plain", description="Prometheus's text format.")
+@blueprint.response(
+    200, {"type": "string"}, content_type="text/plain", description="Prometheus's text format."
+)
 def get_metrics() -> Response:
     """Metrics of the whole deployment; for credentials of every tenant."""
     if g.principal.tenants is not None:

@@ -154,7 +154,7 @@ class PageRunner:
         listed = self._list(work.job, claim, work.generation.partition, page)
         work.keeper.begin(listed.entities)
         expected = page.total if page.total is not None else page.estimate
-        if expected is not None and claim.number == 0:
+        if expected is not None and _tells_more(claim.number):
             self._catalog.jobs.expect(claim.job_id, expected)
         result = self._index(claim, work, listed.entities, turn)
         self._commit(claim, work, page, listed, result)
@@ -305,6 +305,12 @@ def _repetition_failures(claim: Claim, listed: _Listed) -> list[EntityFailure]:
         return []  # a second listing lists everything again
     message = f"Listed again on page {claim.number}; what an earlier page listed is indexed."
     return [EntityFailure.of(entity_id, DuplicateId(message)) for entity_id in listed.repeated]
+
+
+def _tells_more(number: int) -> bool:
+    """Whether a page knows much more than those before it of how many entities there are: each
+    that has twice as many before it does."""
+    return number & (number - 1) == 0
 
 
 def _delay(postponed: int) -> float:

@@ -543,6 +543,20 @@ def test_an_empty_folder_has_no_entities(tmp_path: Path) -> None:
     assert (page.entities, page.next_cursor, page.total) == ((), None, 0)
 
 
+@pytest.mark.parametrize("table", [write_jsonl, write_csv])
+def test_pages_know_better_and_better_how_many_entities_there_are(
+    tmp_path: Path, table: Callable[[Path, list[dict[str, Any]]], None]
+) -> None:
+    """Whose first texts are short, as a collection's often are."""
+    rows = [{"id": number, "text": "x" * (10 if number < 100 else 200)} for number in range(400)]
+    table(tmp_path / "a", rows)
+    source = files(tmp_path / "a", format="csv" if table is write_csv else "jsonl", page_size=20)
+    estimates = [page.estimate for page in pages_of(source) if page.next_cursor is not None]
+    errors = [abs((estimate or 0) - len(rows)) for estimate in estimates]
+    assert errors[-1] <= 20 < errors[0]
+    assert errors[4:] == sorted(errors[4:], reverse=True)
+
+
 @pytest.mark.parametrize(
     ("path", "complaint"),
     [

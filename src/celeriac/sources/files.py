@@ -134,7 +134,7 @@ class FilesSource:
                 next_cursor = Position({"after": files[number].name}).encode()
             if next_cursor is not None:
                 built = page.build(next_cursor, listing.total)
-                return replace(built, estimate=_estimate(built, listing)) if not cursor else built
+                return replace(built, estimate=_estimate(built, listing, first=cursor is None))
         return page.build(None, listing.total)
 
     def close(self) -> None:
@@ -232,12 +232,16 @@ class FilesSource:
         return self._format_of(file) != DOCUMENTS or media_type_of(file.name) is not None
 
 
-def _estimate(first: Page, listing: _Listing) -> int | None:
-    """Entities in all files, if the others are as long as those of the first page."""
-    if first.bytes_read == 0:
+def _estimate(page: Page, listing: _Listing, *, first: bool) -> int | None:
+    """Entities in all files, if the others are as long as those of this file so far."""
+    assert page.next_cursor is not None
+    place = Position.decode(page.next_cursor).values
+    records, size = place.get("line", 0), place.get("offset", 0)
+    if not size and first:
+        records, size = len(page.entities), page.bytes_read
+    if not size:
         return None
-    size = sum(file.size for file in listing.files)
-    return max(len(first.entities), round(len(first.entities) * size / first.bytes_read))
+    return max(len(page.entities), round(records * sum(file.size for file in listing.files) / size))
 
 
 def _first(files: Sequence[StoredFile], cursor: str | None) -> int:
