@@ -113,11 +113,12 @@ class Knowledge:
 
     def active_indexing(self, index: KnowledgeIndex) -> Job:
         """The running job, else the one that completed last, else the oldest that waits."""
-        jobs = self._catalog.jobs
-        for states in ([JobState.RUNNING], [JobState.SUCCEEDED], [JobState.QUEUED]):
-            found = jobs.of_index(index.id, *states, limit=1)
-            if found:
-                return found[0]
+        # Looked for in the order in which a job passes through them, so that none slips by.
+        lives = (JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED)
+        found = {one: self._catalog.jobs.of_index(index.id, one, limit=1) for one in lives}
+        for state in (JobState.RUNNING, JobState.SUCCEEDED, JobState.QUEUED):
+            if found[state]:
+                return found[state][0]
         raise NotFound("Nothing was ever indexed here.")
 
     def data_source(self, tenant: str, data_source_id: str) -> DataSource:
