@@ -106,7 +106,7 @@ class Parser(FlaskParser):
     """Reads the parts of a request.
 
     A body is JSON and says so; none stands for an empty object. `multipart` is the fields and the
-    files of a form.
+    files of a form. Nothing in a query or a form is given twice.
     """
 
     __location_map__ = _PARTS
@@ -127,7 +127,11 @@ class Parser(FlaskParser):
     def load_multipart(self, req: Request, schema: Schema) -> Any:
         _require_text(req.form.to_dict(flat=False))
         parts: list[MultiDict[str, Any]] = [req.form, req.files]
-        return self._makeproxy(CombinedMultiDict(parts), schema)
+        return self._makeproxy(_given_once(CombinedMultiDict(parts)), schema)
+
+    def load_querystring(self, req: Request, schema: Schema) -> Any:
+        _given_once(req.args)
+        return super().load_querystring(req, schema)
 
 
 def register(app: Flask) -> None:
@@ -143,6 +147,14 @@ def _require_text_in_url() -> None:
     bad = [name for name, value in request.args.items(multi=True) if not is_text(name + value)]
     if bad:
         raise Invalid({bad[0]: [NO_TEXT]}, "query")
+
+
+def _given_once(values: MultiDict[str, Any]) -> MultiDict[str, Any]:
+    """These, if no name has several: which one was meant?"""
+    repeated = [name for name in values if len(values.getlist(name)) > 1]
+    if repeated:
+        raise ValidationError({name: ["It is given more than once."] for name in repeated})
+    return values
 
 
 def _require_text(loaded: Any) -> None:

@@ -62,6 +62,7 @@ def test_filters(world: World, ours: Document, wanted: Json) -> None:
         (f"{BASES}?a%00b=1", 422),
         (f"{BASES}?offset={'9' * 5_000}", 422),
         (f"{BASES}?limit=1e3", 422),
+        (f"{BASES}?limit=1&limit=2", 422),
         (f"{BASES}?after={'x' * 5_000}", 200),
         (f"{BASES}?name=%ed%a0%80", 200),
         (f"{BASES}/%00", 404),
@@ -91,6 +92,8 @@ FILES = {
     "a long filename": part(b'name="file"; filename="' + b"x" * 5_000 + b'.txt"'),
     "a long media type": part(b'name="file"; filename="x"\r\nContent-Type: a/' + b"b" * 5_000),
     "another name": part(b'name="nofile"; filename="a.txt"'),
+    "two files": part(b'name="file"; filename="a.txt"').removesuffix(b"--x--\r\n")
+    + part(b'name="file"; filename="b.txt"'),
     "no end": b"--x\r\nabc",
     "nothing": b"",
 }

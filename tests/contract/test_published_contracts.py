@@ -124,8 +124,10 @@ class TestControl:
         self, world: World, control: Document, ours: Document, model: str, error: str
     ) -> None:
         base = world.knowledge_base()
-        answer = world.client.get(self.path(base, world.index(base, model)))
-        assert (answer.json()["status"], answer.json()["status_errors"]) == ("ERROR", [error])
+        path = self.path(base, world.index(base, model))
+        world.until(path, lambda index: index["status_errors"] == [error])
+        answer = world.client.get(path)
+        assert answer.json()["status"] == "ERROR"
         control.check(answer)
         ours.check(answer)
 
