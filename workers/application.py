@@ -16,7 +16,6 @@ from celery.signals import (
 from celeriac import logs
 from celeriac.runtime import required
 from workers import process, schedules
-from workers.process import settings
 
 VISIBILITY_TIMEOUT = 600
 """Seconds after which Redis gives a message to another worker; every task takes far less."""
@@ -24,8 +23,9 @@ VISIBILITY_TIMEOUT = 600
 
 def configuration() -> dict[str, Any]:
     """Celery's settings; docs/adr/0003-celery-settings.md says why each one is what it is."""
+    settings = process.deployed().settings
     return {
-        "broker_url": broker_url(settings().redis_url),
+        "broker_url": broker_url(settings.redis_url),
         "task_acks_late": True,
         "task_retry_on_worker_lost": True,
         "task_reject_on_worker_lost": False,
@@ -61,7 +61,7 @@ def configuration() -> dict[str, Any]:
         "result_accept_content": ["json"],
         "beat_max_loop_interval": 5,
         "beat_scheduler": "celery.beat:Scheduler",
-        "beat_schedule": schedules.beat_schedule(settings().configuration),
+        "beat_schedule": schedules.beat_schedule(settings.configuration),
     }
 
 

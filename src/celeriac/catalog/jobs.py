@@ -145,8 +145,8 @@ class Jobs:
         retry: Selection | None = None,
         terms: Terms = Terms(),
     ) -> Request:
-        """Queue a job for the index, made where there is none: a reindex unless `retry` is given, or join the one that waits,
-        on its terms.
+        """Queue a job for the index, a reindex unless `retry` is given, or join the one that waits,
+        on its terms. The index's row is made where there is none.
 
         A reindex takes what any retry would: a retry joins a waiting one, and a waiting retry
         becomes one when it is asked for. Two retries become one that takes what either would.
