@@ -42,6 +42,7 @@ def title(path: Path) -> str:
 def run(name: str) -> int:
     print(f"\n== {name}", flush=True)
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}"}
+    # As modules: a script's own folder would come before installed packages, `requests` among them.
     command = [sys.executable, "-m", f"benchmarks.{name}"]
     return abs(subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode)
 

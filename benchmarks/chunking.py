@@ -1,6 +1,6 @@
 """What chunking costs beside plain tiktoken encoding of the same texts.
 
-    PYTHONPATH=src python benchmarks/chunking.py [TEXTS.jsonl ...]
+    PYTHONPATH=src python -m benchmarks.chunking [TEXTS.jsonl ...]
 
 Each figure is a speed as a share of that of `encode_ordinary`, text by text: 0.50 is half as fast.
 All that is compared takes turns in one process, page by page and in another order each time; a

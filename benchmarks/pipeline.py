@@ -1,6 +1,6 @@
 """The whole pipeline without a model: fetch, chunk, compare, write, verify, with the stub embedder.
 
-    PYTHONPATH=src:tests python benchmarks/pipeline.py [--copies N]
+    PYTHONPATH=src:tests python -m benchmarks.pipeline [--copies N]
 
 The CACM collection, so many times over, goes from a JSONL file into a new collection of a Qdrant
 server, through jobs as a worker runs them: the page's threads share one runtime, the catalog is
@@ -220,7 +220,7 @@ def measure(qdrant: str, redis: str, source: Path, dimension: int, threads: int)
             "CELERIAC_REDIS_URL": redis,
             "CELERIAC_QDRANT_URL": qdrant,
         }
-        command = [sys.executable, __file__, "--child", str(threads)]
+        command = [sys.executable, "-m", "benchmarks.pipeline", "--child", str(threads)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(done.stderr)

@@ -1,6 +1,6 @@
 """What a point costs on each way into Qdrant: client CPU and wall time, in microseconds.
 
-    PYTHONPATH=src:tests python benchmarks/store_write.py
+    PYTHONPATH=src:tests python -m benchmarks.store_write
 
 Points have about 1 KB of text; each figure is the best of three runs into a new collection.
 """

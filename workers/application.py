@@ -18,13 +18,13 @@ from celeriac.dispatch import VISIBILITY_TIMEOUT
 from celeriac.runtime import required
 from celeriac.settings import log_format
 from workers import process, schedules
-from workers.process import settings
 
 
 def configuration() -> dict[str, Any]:
     """Celery's settings; docs/adr/0003-celery-settings.md says why each one is what it is."""
+    settings = process.deployed().settings
     return {
-        "broker_url": broker_url(settings().redis_url),
+        "broker_url": broker_url(settings.redis_url),
         "task_acks_late": True,
         "task_retry_on_worker_lost": True,
         "task_reject_on_worker_lost": False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from celery import Celery
@@ -26,8 +27,10 @@ class CeleryDispatcher:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
+    @cached_property
     def _connection(self) -> Connection:
-        # A worker may wait for its messages; whoever sends one wants to know soon.
+        # What pools are found by; never connected itself. A worker may wait for its messages;
+        # whoever sends one wants to know soon.
         return self._app.connection_for_write(
             transport_options={"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
         )
@@ -61,7 +64,7 @@ class CeleryDispatcher:
     @contextmanager
     def _producer(self) -> Iterator[Producer]:
         try:
-            with producers[self._connection()].acquire(block=True, timeout=PATIENCE) as producer:
+            with producers[self._connection].acquire(block=True, timeout=PATIENCE) as producer:
                 yield producer
         except (OperationalError, LimitExceeded, RedisError) as error:
             raise BrokerUnavailable(

@@ -5,12 +5,20 @@ Standalone mode hands in a runtime of its own before anything asks.
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from celeriac.errors import ConfigurationError
 from celeriac.presence import Presence
-from celeriac.runtime import Runtime
+from celeriac.runtime import Runtime, required
 from celeriac.settings import Settings
 from workers.searching import SearchServer
+
+UNUSABLE = 4
+"""Exit status of a process whose settings are not valid. gunicorn ends at this one of a worker's,
+where it would start another for ever."""
 
 _lock = threading.RLock()
 _runtime: Runtime | None = None
@@ -25,6 +33,26 @@ def runtime() -> Runtime:
         if _runtime is None:
             _runtime = Runtime(Settings.load())
         return _runtime
+
+
+@contextmanager
+def ending_where_unusable() -> Iterator[None]:
+    """End the process with what is wrong, and no traceback, where its settings are not valid."""
+    try:
+        yield
+    except ConfigurationError as error:
+        print(f"celeriac: {error}", file=sys.stderr)
+        raise SystemExit(UNUSABLE) from None
+
+
+@ending_where_unusable()
+def deployed() -> Runtime:
+    """The process's runtime, with servers to work with: of the API behind a server of its own, or
+    of a worker or beat. Ends the process where its settings are not valid."""
+    found = runtime()
+    required("CELERIAC_REDIS_URL", found.settings.redis_url)
+    required("CELERIAC_DATABASE_URL", found.settings.database_url)
+    return found
 
 
 def settings() -> Settings:

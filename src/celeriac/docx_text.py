@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_UNPACKED = 64 * 1024 * 1024
 """Bytes of a document's parts together, unpacked."""
+MAX_TAGS = 3_000_000
+"""Of its XML, ends of elements included: more than 2,000 pages have, read in seconds."""
 MAX_PARTS = 5_000
 _STEP = 256 * 1024
 """Bytes that are unpacked at once."""
@@ -40,6 +42,9 @@ _LEFT_OUT = {
 }
 _CHARACTERS = {f"{_W}tab": " ", f"{_W}noBreakHyphen": "-"}
 _BREAKS = {f"{_W}br", f"{_W}cr"}
+_PLACES = tuple(f"{_W}{name}" for name in ("p", "tbl", "tr", "tc", "txbxContent"))
+_READ = (*_TEXTS, *_LEFT_OUT, *_CHARACTERS, *_BREAKS, *_PLACES)
+"""What the text is made of, or what is left out of it; nothing is asked of other elements."""
 _TITLES = ("title", "heading 1")
 """Names of the styles whose first paragraph is the title, the better one first."""
 
@@ -80,7 +85,7 @@ def _repacked(content: bytes) -> io.BytesIO:
     The libraries below unpack a part at once, as much as it is, whatever size the archive names.
     """
     packed = io.BytesIO()
-    left = MAX_UNPACKED
+    left, tags = MAX_UNPACKED, 0
     with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(packed, "w") as harmless:
         if len(archive.infolist()) > MAX_PARTS:
             raise UnreadableDocument(f"The DOCX has more than {MAX_PARTS} parts.")
@@ -89,6 +94,10 @@ def _repacked(content: bytes) -> io.BytesIO:
                 raise UnreadableDocument("The DOCX is encrypted; provide it without a password.")
             part = _unpacked(archive, member, left)
             left -= len(part)
+            if member.filename.lower().endswith((".xml", ".rels")):
+                tags += _tags(part, member.filename)
+            if tags > MAX_TAGS:
+                raise UnreadableDocument(f"The DOCX has more than {MAX_TAGS} XML tags; divide it.")
             harmless.writestr(member.filename, part)
     packed.seek(0)
     return packed
@@ -104,11 +113,14 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> 
                     f"The DOCX has more than {MAX_UNPACKED} bytes unpacked, which is the most; "
                     "take large pictures out, or divide it."
                 )
-    # The standard forbids it, and entities that grow or read files begin there.
-    is_xml = member.filename.lower().endswith((".xml", ".rels"))
-    if is_xml and b"<!DOCTYPE" in part.replace(b"\0", b""):
-        raise UnreadableDocument(f"The DOCX is broken: {member.filename} has a DOCTYPE.")
     return bytes(part)
+
+
+def _tags(xml: bytes, name: str) -> int:
+    # The standard forbids it, and entities that grow or read files begin there.
+    if b"<!DOCTYPE" in xml.replace(b"\0", b""):
+        raise UnreadableDocument(f"The DOCX is broken: {name} has a DOCTYPE.")
+    return xml.count(b"<")
 
 
 def _read(document: Document) -> tuple[str | None, str]:
@@ -181,7 +193,7 @@ class _Reader:
         from lxml import etree
 
         self._break(PARAGRAPH)
-        walk = etree.iterwalk(root, events=("start", "end"))
+        walk = etree.iterwalk(root, events=("start", "end"), tag=_READ)
         for event, element in walk:
             if event == "end":
                 self._end(element)
@@ -213,10 +225,13 @@ class _Reader:
             self._break(PARAGRAPH)
 
     def _paragraph(self, element: Any) -> None:
-        found = element.find(f"{_W}pPr/{_W}pStyle")
-        style = "" if found is None else found.get(f"{_W}val", "")
+        properties = element.find(f"{_W}pPr")
+        style, numbered = "", False
+        if properties is not None:
+            found = properties.find(f"{_W}pStyle")
+            style = "" if found is None else found.get(f"{_W}val", "")
+            numbered = properties.find(f"{_W}numPr") is not None or style in self.styles.lists
         name = self.styles.names.get(style, "")
-        numbered = element.find(f"{_W}pPr/{_W}numPr") is not None or style in self.styles.lists
         self._break(LINE if numbered and self._in_list else PARAGRAPH)
         self._in_list = numbered
         if name in _TITLES and name not in self._titles:

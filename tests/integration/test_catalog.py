@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
@@ -522,3 +523,23 @@ def test_a_database_that_is_away_is_said_to_be_without_its_password() -> None:
     assert "127.0.0.1:1" in str(caught.value)
     assert "secret" not in str(caught.value)
     catalog.close()
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_hold_every_text_says_so(postgres_url: str, encoding: str) -> None:
+    url = sqlalchemy.make_url(postgres_url)
+    name = f"{url.database}_{encoding.lower()}"
+    maintenance = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
+    made = f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LOCALE 'C'"
+    with maintenance.connect() as connection:
+        connection.exec_driver_sql(made)
+    catalog = Catalog(url.set(database=name).render_as_string(hide_password=False))
+    try:
+        for ask in (catalog.migrate, catalog.ping):
+            with pytest.raises(CatalogUnavailable, match=rf"{encoding}.*ENCODING 'UTF8'"):
+                ask()
+    finally:
+        catalog.close()
+        with maintenance.connect() as connection:
+            connection.exec_driver_sql(f"DROP DATABASE {name}")
+        maintenance.dispose()

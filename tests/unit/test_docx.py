@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from word_documents import BODY, bomb, edited, lying_bomb, packed, parts, word
 
 from celeriac.documents import DOCX, ExtractedText, extract_text
-from celeriac.docx_text import MAX_PARTS, MAX_UNPACKED
+from celeriac.docx_text import MAX_PARTS, MAX_TAGS, MAX_UNPACKED
 from celeriac.errors import UnreadableDocument
 
 W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
@@ -170,10 +170,17 @@ def test_an_encrypted_archive_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [bomb(MAX_UNPACKED + 1), packed({f"{n}.xml": b"" for n in range(MAX_PARTS + 1)})]
+    "content",
+    [
+        bomb(MAX_UNPACKED + 1),
+        packed({f"{n}.xml": b"" for n in range(MAX_PARTS + 1)}),
+        packed({**parts(SMALL), BODY: b"<w:p/>" * (MAX_TAGS + 1)}),
+    ],
 )
 def test_what_is_too_large_unpacked_is_refused(content: bytes) -> None:
-    with pytest.raises(UnreadableDocument, match=rf"more than ({MAX_UNPACKED}|{MAX_PARTS}) "):
+    with pytest.raises(
+        UnreadableDocument, match=rf"more than ({MAX_UNPACKED}|{MAX_PARTS}|{MAX_TAGS}) "
+    ):
         text_of(content)
 
 

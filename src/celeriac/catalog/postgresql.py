@@ -17,6 +17,11 @@ PING_TIMEOUT = 3.0
 """Seconds that a connection from the pool has to show that it lives."""
 ANSWER_TIMEOUT = 35.0
 """Seconds until an answer is given up: more than the server itself lets a statement take."""
+ENCODING = "UTF8"
+
+
+class WrongEncoding(psycopg.OperationalError):
+    """The database was made for texts of another encoding, or of none."""
 
 
 class NoAnswer(psycopg.OperationalError):
@@ -44,8 +49,17 @@ class PatientConnection(psycopg.Connection[Any]):
 def connect(
     _dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]
 ) -> PatientConnection:
-    """SQLAlchemy's `do_connect`."""
-    return PatientConnection.connect(*arguments, **options)
+    """SQLAlchemy's `do_connect`: a connection to a database that can hold any text."""
+    connection = PatientConnection.connect(*arguments, **options)
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != ENCODING:
+        name = connection.info.dbname
+        connection.close()
+        raise WrongEncoding(
+            f"the database {name!r} has the encoding {encoding}, which cannot hold every text; "
+            f"make one with CREATE DATABASE ... ENCODING '{ENCODING}' TEMPLATE template0"
+        )
+    return connection
 
 
 def _bounded(gen: Generator[Any, Any, Any], seconds: float) -> Generator[Any, Any, Any]:

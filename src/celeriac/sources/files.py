@@ -235,11 +235,12 @@ class FilesSource:
 def _estimate(page: Page, listing: _Listing, *, first: bool) -> int | None:
     """Entities in all files, if the others are as long as those of this file so far."""
     assert page.next_cursor is not None
-    place = Position.decode(page.next_cursor).values
-    records, size = place.get("line", 0), place.get("offset", 0)
-    if not size and first:
-        records, size = len(page.entities), page.bytes_read
-    if not size:
+    place = Position.decode(page.next_cursor)
+    if "offset" in place.values:
+        records, size = place.number("line"), place.number("offset")
+    else:
+        records, size = len(page.entities), page.bytes_read if first else 0
+    if size == 0:
         return None
     return max(len(page.entities), round(records * sum(file.size for file in listing.files) / size))
 
