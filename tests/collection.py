@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,13 @@ def read_cacm(folder: Path) -> Cacm:
         query, document, _ = line.split("\t")
         relevant.setdefault(query, set()).add(document)
     return Cacm(folder, documents, {query["id"]: query["text"] for query in queries}, relevant)
+
+
+def ndcg_at_10(ranked: Sequence[str], relevant: set[str]) -> float:
+    """Binary relevance; Järvelin and Kekäläinen, 2002."""
+    gain = sum(1 / math.log2(rank + 2) for rank, one in enumerate(ranked[:10]) if one in relevant)
+    ideal = sum(1 / math.log2(rank + 2) for rank in range(min(len(relevant), 10)))
+    return gain / ideal
 
 
 def _read_jsonl(path: Path) -> list[JsonObject]:

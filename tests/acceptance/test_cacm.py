@@ -3,14 +3,12 @@ nothing embedded twice."""
 
 from __future__ import annotations
 
-import math
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import servers
-from collection import Cacm
+from collection import Cacm, ndcg_at_10
 from deployment import Service, standalone, write_configuration
 
 from celeriac.catalog.indexes import collection_of
@@ -73,10 +71,3 @@ def mean_ndcg(service: Service, cacm: Cacm) -> float:
 def ranking(service: Service, text: str) -> list[str]:
     hits = service.search("acme", "article", text, top_k=60)
     return list(dict.fromkeys(hit["entity_id"] for hit in hits))
-
-
-def ndcg_at_10(ranked: Sequence[str], relevant: set[str]) -> float:
-    """Binary relevance; Järvelin and Kekäläinen, 2002."""
-    gain = sum(1 / math.log2(rank + 2) for rank, one in enumerate(ranked[:10]) if one in relevant)
-    ideal = sum(1 / math.log2(rank + 2) for rank in range(min(len(relevant), 10)))
-    return gain / ideal

@@ -172,3 +172,15 @@ def test_bfloat16_stays_close_to_float32(case: Case) -> None:
 
     assert vectors.dtype == np.float32
     assert _cosines(vectors, case.embedder.embed(texts)).min() >= 0.999
+
+
+def test_int8_stays_near_float32(case: Case) -> None:
+    texts = case.texts[:12]
+    quantized = registry.load(case.model, device="cpu", dtype="int8", environ={})
+
+    vectors = quantized.embed(texts)
+    backwards = quantized.embed(texts[::-1])[::-1]
+    quantized.close()
+
+    assert _cosines(vectors, case.embedder.embed(texts)).min() >= 0.98
+    assert _cosines(vectors, backwards).min() >= 0.9999

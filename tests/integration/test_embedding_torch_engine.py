@@ -231,7 +231,6 @@ def test_cuda_that_is_not_there_is_refused() -> None:
     [
         ({"device": "tpu"}, "device is 'tpu'"),
         ({"dtype": "float64"}, "dtype is 'float64'"),
-        ({"dtype": "int8"}, "int8 is not available yet"),
     ],
 )
 def test_unknown_settings_are_refused(settings: dict[str, str], complaint: str) -> None:

@@ -84,7 +84,6 @@ class Network:
         return {
             "device": torch.cuda.get_device_name(self.device) if on_gpu else processor(),
             "threads": str(torch.get_num_threads()),
-            "dtype": str(self._module.dtype),
             "torch": torch.__version__,
         }
 

@@ -7,6 +7,7 @@ uses them. Sums are in another order, so results differ in the last bits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,16 +39,19 @@ class PrepackedLinear(nn.Module):  # type: ignore[misc]  # torch is not typed he
         return result
 
 
-def prepack(module: nn.Module) -> int:
-    """Put prepacked layers in the place of a module's linear ones, if torch can compute them here.
+def prepack(module: nn.Module) -> None:
+    """Put prepacked layers in the place of a module's linear ones, where torch can compute them."""
+    if _can_prepack(next(module.parameters()).dtype):
+        _fuse_gelu(module)
+        replace_linear(module, PrepackedLinear)
 
-    Returns:
-        How many were replaced.
-    """
-    if not _can_prepack(next(module.parameters()).dtype):
-        return 0
-    _fuse_gelu(module)
-    return _replace(module)
+
+def replace_linear(module: nn.Module, build: Callable[[nn.Linear], nn.Module]) -> None:
+    """Put what `build` makes of them in the place of a module's linear layers."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Linear:
+                setattr(parent, name, build(child))
 
 
 def _fuse_gelu(module: nn.Module) -> None:
@@ -65,16 +69,6 @@ def _is_exact_gelu(activation: object) -> bool:
 
     exact = isinstance(activation, nn.GELU) and activation.approximate == "none"
     return exact or isinstance(activation, GELUActivation)
-
-
-def _replace(module: nn.Module) -> int:
-    replaced = 0
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear:
-                setattr(parent, name, PrepackedLinear(child))
-                replaced += 1
-    return replaced
 
 
 def _can_prepack(dtype: torch.dtype) -> bool:

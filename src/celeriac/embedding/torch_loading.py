@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ COMPARED_BUDGETS = {
 TYPICAL_LENGTH = 128
 """Tokens of the texts that budgets are measured with."""
 
+INT8 = "int8"
 DEVICES = ("auto", "cpu", "cuda")
 
 _log = logging.getLogger(__name__)
@@ -66,7 +68,8 @@ def load_embedder(
     check_modules(model, folder)
     tokenizer = ModelTokenizer(model, folder)
     _limit_threads()
-    module = _load_module(model, folder, chosen_dtype).to(chosen_device).eval()
+    weights = "float32" if chosen_dtype == INT8 else chosen_dtype
+    module = _load_module(model, folder, weights).to(chosen_device).eval()
     check_network(model, module)
     _log.info(
         "%s loaded on %s as %s",
@@ -75,9 +78,11 @@ def load_embedder(
     )  # fmt: skip
     # In a thread that ends: torch keeps a team of threads for each one that computes.
     with ThreadPoolExecutor(1) as pool:
-        network = pool.submit(fast_network, module, chosen_device).result()
+        network = pool.submit(fast_network, module, chosen_device, chosen_dtype).result()
         if token_budget is None and calibrations is not None:
-            token_budget = pool.submit(_calibrate, model, network, calibrations).result()
+            token_budget = pool.submit(
+                _calibrate, replace(model, dtype=chosen_dtype), network, calibrations
+            ).result()
     budget = token_budget or TOKEN_BUDGETS[chosen_device.type]
     return TorchEmbedder(model, tokenizer, network, budget)
 
@@ -96,15 +101,18 @@ def _calibrate(model: EmbeddingModel, network: Network, folder: Path) -> int | N
     )
 
 
-def fast_network(module: PreTrainedModel, device: torch.device) -> Network:
-    """A module on its device, changed into what computes the same faster there."""
+def fast_network(module: PreTrainedModel, device: torch.device, dtype: str) -> Network:
+    """A module on its device, changed into what computes the same faster there; int8, nearly."""
     from celeriac.embedding.prepacked import prepack
+    from celeriac.embedding.quantized import quantize
 
     module.pooler = None  # of BERT's family; its output is not used
-    if device.type == "cpu":
-        prepack(module)
     network = Network(module, device)
     network.pack()
+    if dtype == INT8:
+        quantize(module)
+    elif device.type == "cpu":
+        prepack(module)
     return network
 
 
@@ -135,19 +143,16 @@ def _choose_device(device: str) -> torch.device:
     return torch.device("cuda" if available and device != "cpu" else "cpu")
 
 
-def _choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    import torch
-
+def _choose_dtype(dtype: str, device: torch.device) -> str:
     if dtype not in DTYPES:
         raise ConfigurationError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
-    if dtype == "int8":
+    if dtype == INT8 and device.type != "cpu":
         raise ConfigurationError(
-            "dtype int8 is not available yet; set CELERIAC_DTYPE to auto, float32 or bfloat16"
+            "dtype int8 is computed on the CPU alone; set CELERIAC_DEVICE=cpu, or another dtype"
         )
-    if dtype == "auto":
-        dtype = "bfloat16" if device.type == "cuda" else "float32"
-    chosen: torch.dtype = getattr(torch, dtype)
-    return chosen
+    if dtype == AUTO:
+        return "bfloat16" if device.type == "cuda" else "float32"
+    return dtype
 
 
 def _limit_threads() -> None:
@@ -157,13 +162,14 @@ def _limit_threads() -> None:
     torch.set_num_threads(min(torch.get_num_threads(), available_cpus()))
 
 
-def _load_module(model: EmbeddingModel, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+def _load_module(model: EmbeddingModel, folder: Path, dtype: str) -> PreTrainedModel:
+    import torch
     from transformers import AutoModel
 
     try:
         module, report = AutoModel.from_pretrained(
             folder,
-            dtype=dtype,
+            dtype=getattr(torch, dtype),
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
