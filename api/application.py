@@ -22,6 +22,7 @@ from api import (
     reindex_jobs,
     search,
     steering,
+    tracing,
 )
 from api.bodies import BoundedJson
 from api.services import Services
@@ -44,6 +45,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     app.extensions["celeriac"] = Services.of(runtime)
     errors.register(app)
     metrics.register(app)
+    tracing.register(app)
     security = runtime.settings.configuration.security
     authentication.register(app, trusted_proxies=security.trusted_proxies)
     for module in (health, oauth, reindex, search, generations, jobs, steering):
