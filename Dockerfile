@@ -10,7 +10,7 @@ COPY src/celeriac/__init__.py src/celeriac/
 # The dependencies make a layer of their own: a change in src does not fetch them again. Which torch
 # it is, TORCH_INDEX says and constraints.txt does not.
 RUN grep -v '^torch==' constraints.txt > constraints.image.txt \
-    && pip install --constraint constraints.image.txt '.[server]'
+    && pip install --constraint constraints.image.txt '.[server,tracing]'
 
 FROM build AS build-worker
 # The CPU's build by default; for CUDA: --build-arg TORCH_INDEX=https://pypi.org/simple

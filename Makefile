@@ -21,7 +21,7 @@ install: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt \
-		'.[server,torch,files,s3,standalone,dev]'
+		'.[server,torch,files,s3,standalone,tracing,dev]'
 	@touch $@
 
 # A plain install, not an editable one: every tool sees the package as its users do.

@@ -28,6 +28,7 @@ from api import (
     schedules,
     search,
     steering,
+    tracing,
 )
 from api.bodies import BoundedJson
 from api.services import Services
@@ -74,6 +75,7 @@ def create_app(runtime: Runtime | None = None) -> Flask:
     app.extensions["celeriac"] = Services.of(runtime)
     errors.register(app)
     metrics.register(app)
+    tracing.register(app)
     security = runtime.settings.configuration.security
     if runtime.settings.api_key is None and not security.issuers:
         logger.warning(NO_CREDENTIAL, extra={"action": "start"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from marshmallow import Schema, fields
 from marshmallow.validate import OneOf
@@ -12,6 +13,7 @@ from api.authorization import public
 from api.blueprint import Blueprint
 from api.services import services
 from celeriac.errors import DependencyUnavailable
+from celeriac.runtime import Runtime
 
 blueprint = Blueprint("health", __name__, description="Whether it runs, and what it needs does.")
 
@@ -45,12 +47,14 @@ def healthz() -> dict[str, str]:
 @blueprint.alt_response(503, schema=Readiness)
 def readyz() -> tuple[dict[str, str], int]:
     """Whether each dependency answers; 503 when one does not."""
+    runtime, store_check = services().runtime, services().store_check
     checks: dict[str, Callable[[], object]] = {
-        "catalog": _ask_catalog,
-        "redis": _ask_redis,
-        "qdrant": services().store_check.require,
+        "catalog": partial(_ask_catalog, runtime),
+        "redis": partial(_ask_redis, runtime),
+        "qdrant": store_check.require,
     }
-    found = {name: _state(check) for name, check in checks.items()}
+    asked = {name: partial(_state, check) for name, check in checks.items()}
+    found = services().probes.states(asked)
     ready = all(state == "ok" for state in found.values())
     return {"status": "ok" if ready else "unavailable", **found}, 200 if ready else 503
 
@@ -63,9 +67,9 @@ def _state(check: Callable[[], object]) -> str:
     return "ok"
 
 
-def _ask_catalog() -> None:
-    services().runtime.catalog.ping()
+def _ask_catalog(runtime: Runtime) -> None:
+    runtime.catalog.ping()
 
 
-def _ask_redis() -> None:
-    services().runtime.redis.ping()
+def _ask_redis(runtime: Runtime) -> None:
+    runtime.redis.ping()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from flask import current_app
 
 from api.lanes import Streams
+from api.probes import Probes
 from celeriac.errors import StoreUnavailable
 from celeriac.runtime import Runtime
 from celeriac.security.authentication import Authenticator
@@ -57,6 +58,7 @@ class Services:
     authenticator: Authenticator
     watch: Watch
     streams: Streams
+    probes: Probes
 
     @classmethod
     def of(cls, runtime: Runtime) -> Services:
@@ -75,6 +77,7 @@ class Services:
             authenticator,
             Watch(runtime),
             Streams(),
+            Probes(),
         )
 
 

@@ -87,6 +87,7 @@ class Finisher:
             return
         with (
             logs.about(job=job_id, tenant=job.tenant),
+            self._runtime.tracing.span_of_job(job_id, "finish"),
             self._runtime.slots.hold(job.tenant) as held,
         ):
             if held:

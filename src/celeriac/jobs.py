@@ -52,6 +52,8 @@ def request_job(
     request = runtime.catalog.jobs.request(
         index_id, declared.tenant, declared.name, removal_limit, terms=terms
     )
+    if not request.joined:
+        runtime.tracing.keep(request.job.id)
     if not (request.joined and runtime.announced.has(request.job.id)):
         # Where that fails the row stays: others may have joined it, and `recover` starts it.
         dispatcher.start_job(request.job.id)
@@ -78,7 +80,10 @@ class JobRunner:
                 return
             job = self._catalog.jobs.take_up(job_id)
         if job is not None and self._catalog.pages.count(job.id) == 0:
-            with logs.about(job=job.id, tenant=job.tenant):
+            with (
+                logs.about(job=job.id, tenant=job.tenant),
+                self._runtime.tracing.span_of_job(job.id, "start"),
+            ):
                 self._plan(job)
 
     def _plan(self, job: Job) -> None:

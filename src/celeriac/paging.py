@@ -92,7 +92,11 @@ class PageRunner:
         """Index one page: this one, unless it is another's turn."""
         with self._turns.take(job_id, number, LEASE) as claim:
             if claim is not None:
-                with logs.about(job=claim.job_id, page=claim.number):
+                page = {"celeriac.page": claim.number}
+                with (
+                    logs.about(job=claim.job_id, page=claim.number),
+                    self._runtime.tracing.span_of_job(claim.job_id, "page", **page),
+                ):
                     self._begin(claim)
 
     def _begin(self, claim: Claim) -> None:
@@ -191,6 +195,8 @@ class PageRunner:
         if job is None or job.generation is None:
             raise JobStopped
         logs.add(tenant=job.tenant)
+        self._runtime.tracing.note(**{"celeriac.tenant": job.tenant})
+        stages = Stages(self._counts.stage, self._runtime.tracing.span)
         declared = self._runtime.entity_type(job.tenant, job.entity_type)
         entity_type = in_force(self._runtime, declared)
         generation = self._catalog.indexes.generation(job.index_id, job.generation)
@@ -202,7 +208,7 @@ class PageRunner:
         keeper = EntryKeeper(
             self._catalog, entity_type, job, generation.state == GenerationState.LIVE
         )
-        return _Work(job, entity_type, generation, keeper, Stages(self._counts.stage))
+        return _Work(job, entity_type, generation, keeper, stages)
 
     def _list(self, job: Job, claim: Claim, partition: Partition, page: Page) -> _Listed:
         """Record what the page lists and send the next one on its way."""
@@ -273,6 +279,7 @@ class PageRunner:
             )
             return
         self._counts.retry(error)
+        self._runtime.tracing.note(**{"error.type": type(error).__name__})
         self._runtime.progress.given_back(claim.job_id, claim.number, trouble)
         logger.warning("page is tried again", extra={**_context(claim), "error": str(error)})
         self._send(claim.job_id, claim.number, delay)

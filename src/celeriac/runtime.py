@@ -40,6 +40,7 @@ from celeriac.sources.registry import build_source
 from celeriac.sources.uploads import UploadedDocuments
 from celeriac.store import open_store
 from celeriac.store.base import VectorStore
+from celeriac.tracing import Tracing, open_tracing
 
 REDIS_TIMEOUT = 3.0
 """Seconds until an answer of Redis is given up."""
@@ -96,6 +97,12 @@ class Runtime:
     @property
     def metrics(self) -> Metrics:
         return self._once("metrics", lambda: Metrics(lambda: self.redis))
+
+    @property
+    def tracing(self) -> Tracing:
+        return self._once(
+            "tracing", lambda: open_tracing(self.settings.environ, lambda: self.redis)
+        )
 
     @property
     def workers(self) -> Workers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -40,10 +40,16 @@ class Step:
 
 
 class Stages:
-    """Times the stages of one page, in one thread; `timed` is told of each go at one."""
+    """Times the stages of one page, in one thread; `timed` is told of each go at one, and `span`
+    gives what is held meanwhile."""
 
-    def __init__(self, timed: Callable[[Stage, Timing], None] | None = None) -> None:
+    def __init__(
+        self,
+        timed: Callable[[Stage, Timing], None] | None = None,
+        span: Callable[[str], AbstractContextManager[None]] | None = None,
+    ) -> None:
         self._timed = timed
+        self._span = span
         self._timings: dict[Stage, Timing] = {}
 
     @contextmanager
@@ -51,7 +57,8 @@ class Stages:
         """Time the block, whether or not it succeeds."""
         step, begun = Step(), time.perf_counter()
         try:
-            yield step
+            with self._span(stage) if self._span else nullcontext():
+                yield step
         finally:
             timing = Timing(step.items, time.perf_counter() - begun)
             self._timings[stage] = self._timings.get(stage, Timing()) + timing

@@ -9,6 +9,7 @@ from typing import Any
 
 import deployment
 import pytest
+import servers
 import sites
 from event_stream import watching
 from prometheus_client.parser import text_string_to_metric_families
@@ -88,3 +89,28 @@ def test_a_job_without_workers_says_so_and_goes_on_with_the_next(site: Site) -> 
             worker.start()
         end = [one for one in events if one.kind is not None][-1]
     assert (end.kind, end.data["state"], end.data["waiting"]) == ("end", "succeeded", None)
+
+
+@pytest.mark.parametrize("dependency", ["catalog", "redis", "qdrant"])
+def test_readiness_is_told_in_time_whatever_hangs(site: Site, dependency: str) -> None:
+    server: servers.Server = {
+        "catalog": site.postgres,
+        "redis": site.redis,
+        "qdrant": site.qdrant,
+    }[dependency]
+    server.freeze()
+    try:
+        begin = time.monotonic()
+        # Qdrant's last answer is believed for a second.
+        while (answer := site.service.client.get("/readyz")).status_code == 200:
+            assert time.monotonic() < begin + 10
+        found = answer.json()
+        assert time.monotonic() < begin + 15
+    finally:
+        server.thaw()
+    others = {"catalog", "redis", "qdrant"} - {dependency}
+    assert found["status"] == "unavailable"
+    assert found[dependency] != "ok"
+    assert {found[other] for other in others} == {"ok"}
+    assert deployment.API_KEY not in answer.text
+    site.service.await_ready()
