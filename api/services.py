@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from flask import current_app
 
@@ -12,7 +13,7 @@ from celeriac.errors import StoreUnavailable
 from celeriac.runtime import Runtime
 from celeriac.security.authentication import Authenticator
 from workers.application import app as celery
-from workers.dispatch import CeleryDispatcher
+from workers.dispatch import CeleryDispatcher, about_job
 
 STORE_CHECK_INTERVAL = 1.0
 """Seconds for which an answer of the store is believed."""
@@ -64,7 +65,12 @@ class Services:
             limits=lambda: runtime.limits,
             failures_per_minute=security.failures_per_minute,
         )
-        return cls(runtime, CeleryDispatcher(celery), StoreCheck(runtime), authenticator)
+        return cls(
+            runtime,
+            CeleryDispatcher(celery, partial(about_job, runtime)),
+            StoreCheck(runtime),
+            authenticator,
+        )
 
 
 def services() -> Services:

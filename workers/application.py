@@ -7,6 +7,7 @@ from typing import Any
 from celery import Celery
 from celery.signals import (
     celeryd_after_setup,
+    import_modules,
     setup_logging,
     worker_ready,
     worker_shutdown,
@@ -16,7 +17,7 @@ from celery.signals import (
 from celeriac import logs
 from celeriac.dispatch import VISIBILITY_TIMEOUT
 from celeriac.runtime import required
-from workers import process, schedules
+from workers import flower, process, schedules
 from workers.process import settings
 
 
@@ -80,6 +81,12 @@ def _log(loglevel: int | str, logfile: str | None = None, **_: Any) -> None:
 @celeryd_after_setup.connect
 def _share_threads(instance: Any, **_: Any) -> None:
     process.share_threads(instance.concurrency)
+
+
+@import_modules.connect
+def _guard_flower(**_: Any) -> None:
+    if flower.is_flower():
+        flower.require_password()
 
 
 @worker_ready.connect

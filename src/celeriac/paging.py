@@ -14,6 +14,7 @@ from celeriac.catalog.jobs import Job
 from celeriac.catalog.pages import Claim
 from celeriac.configuration import EntityType
 from celeriac.dispatch import LONGEST_WAIT, Dispatcher
+from celeriac.endings import NOTHING, Ending
 from celeriac.entry_keeper import EntryKeeper
 from celeriac.errors import (
     BrokerUnavailable,
@@ -42,7 +43,7 @@ from celeriac.model import (
 )
 from celeriac.runtime import Runtime
 from celeriac.tally import PageResult, Tally, entity_key
-from celeriac.turns import Turn, Turns
+from celeriac.turns import PutOff, Turn, Turns
 
 logger = logging.getLogger(__name__)
 
@@ -83,57 +84,69 @@ class PageRunner:
         self._jobs = jobs
         self._turns = Turns(runtime, self._send)
 
-    def run(self, job_id: str, number: int) -> None:
+    def run(self, job_id: str, number: int) -> Ending:
         """Index one page: this one, unless it is another's turn."""
-        with self._turns.take(job_id, number, LEASE) as claim:
-            if claim is not None:
-                self._begin(claim)
+        try:
+            with self._turns.take(job_id, number, LEASE) as claim:
+                return self._begin(claim) if claim is not None else NOTHING
+        except PutOff as reason:
+            return Ending.later(f"page {number} is put off: {reason}")
 
-    def _begin(self, claim: Claim) -> None:
+    def _begin(self, claim: Claim) -> Ending:
         if claim.claims > MOST_CLAIMS:
             times = claim.claims - 1
-            self._fail(claim, f"Page {claim.number} brought its worker down {times} times.")
-            return
+            return self._fail(claim, f"Page {claim.number} brought its worker down {times} times.")
         with self._runtime.heartbeat.hold(lambda: self._catalog.pages.renew(claim, LEASE)):
-            self._attempt(claim)
+            return self._attempt(claim)
 
-    def _attempt(self, claim: Claim) -> None:
+    def _attempt(self, claim: Claim) -> Ending:
+        page = f"page {claim.number} of job {claim.job_id}"
         try:
             self._run(claim)
         except LeaseLost:
             logger.warning("page was taken over", extra=_context(claim))
+            ending = Ending.later(f"{page} was taken over by another worker")
         except JobStopped:
             self._catalog.pages.release(claim)
             self._jobs.start_waiting(claim.job_id)
+            ending = Ending.done(f"{page}: the job has ended, nothing more is written")
         except JobPaused:
             self._catalog.pages.give_back(claim)
             if not self._catalog.steering.is_paused(claim.job_id):
                 self._send(claim.job_id, claim.number)  # it was resumed before that was done
+            ending = Ending.later(f"{page}: the job is paused")
         except (WorkerStopping, TurnOver):
-            self._give_back(claim)
+            ending = self._give_back(claim)
         except TransientError as error:
-            self._postpone(claim, error)
+            ending = self._postpone(claim, error)
         except MemoryError:
-            self._postpone(claim, TransientError("A worker ran out of memory at this page."))
+            out = TransientError("A worker ran out of memory at this page.")
+            ending = self._postpone(claim, out)
         except CeleriacError as error:
-            self._fail(claim, f"Page {claim.number}: {error}")
+            ending = self._fail(claim, f"Page {claim.number}: {error}")
         except Exception as error:
             logger.exception("page failed", extra=_context(claim))
             if self._runtime.stopping.is_set():
                 # What this process holds is being closed: no fault of the page.
-                self._give_back(claim)
+                ending = self._give_back(claim)
             else:
-                self._fail(claim, f"Page {claim.number}: {type(error).__name__}: {error}")
+                reason = f"Page {claim.number}: {type(error).__name__}: {error}"
+                ending = self._fail(claim, reason)
+        else:
+            ending = Ending.done(f"{page} is committed")
+        return ending
 
-    def _give_back(self, claim: Claim) -> None:
+    def _give_back(self, claim: Claim) -> Ending:
         self._catalog.pages.give_back(claim)
         self._send(claim.job_id, claim.number)
+        return Ending.later(f"page {claim.number} of job {claim.job_id} makes way")
 
-    def _fail(self, claim: Claim, reason: str) -> None:
+    def _fail(self, claim: Claim, reason: str) -> Ending:
         """Fail the job, unless the page is another worker's by now: then it is for that one to say.
         The lease goes first, or the job that waits would wait for it to run out."""
         if self._catalog.pages.release(claim):
             self._jobs.fail(claim.job_id, reason)
+        return Ending.failed(f"job {claim.job_id}: {reason}")
 
     def _run(self, claim: Claim) -> None:
         turn = Turn()
@@ -245,16 +258,16 @@ class PageRunner:
         if self._catalog.pages.all_done(claim.job_id):
             self._dispatcher.finish_job(claim.job_id)
 
-    def _postpone(self, claim: Claim, error: TransientError) -> None:
+    def _postpone(self, claim: Claim, error: TransientError) -> Ending:
         delay = max(_delay(claim.postponed), error.retry_after or 0)
         failing_for = self._catalog.pages.postpone(claim, delay, str(error))
         if failing_for > RETRY_FOR:
-            self._jobs.fail(
-                claim.job_id, f"Page {claim.number}, given up after {failing_for:.0f} s: {error}"
-            )
-            return
+            reason = f"Page {claim.number}, given up after {failing_for:.0f} s: {error}"
+            self._jobs.fail(claim.job_id, reason)
+            return Ending.failed(f"job {claim.job_id}: {reason}")
         logger.warning("page is tried again", extra={**_context(claim), "error": str(error)})
         self._send(claim.job_id, claim.number, delay)
+        return Ending.later(f"page {claim.number} of job {claim.job_id} is tried again: {error}")
 
 
 def _refused(failures: tuple[EntityFailure, ...]) -> list[EntityFailure]:
