@@ -15,6 +15,7 @@ from celeriac.catalog.database import epoch_now
 from celeriac.catalog.jobs import JobState
 from celeriac.catalog.knowledge_bases import DataOriginType
 from celeriac.catalog.schedules import Origin, ScheduleRow
+from celeriac.catalog.tables import knowledge_indexes
 from celeriac.catalog.tables import schedules as table
 from celeriac.configuration.schedule import Schedule
 from celeriac.errors import BrokerUnavailable, Conflict, NotFound
@@ -244,3 +245,28 @@ def test_a_refresh_policy_is_a_schedule_of_its_knowledge_base(
         schedules.delete(row)
     catalog.knowledge_bases.delete(base.id)
     assert schedules.of_tenant(TENANT) == []
+
+
+def test_an_index_that_cannot_be_refreshed_does_not_keep_the_others_from_it(
+    world: World, schedules: Schedules
+) -> None:
+    declare(world, None)
+    catalog = world.runtime.catalog
+    base = catalog.knowledge_bases.create(
+        TENANT, "kb", "", DataOriginType.LOCAL_FILES, {"policy_type": "HOURLY", "minute": 15}
+    )
+    knowledge = Knowledge(world.runtime, world.messages)
+    made = [
+        knowledge.create_index(
+            TENANT, base.id, name=name, description="", model="stub", splitting=Splitting()
+        )
+        for name in ("broken", "whole")
+    ]
+    with catalog.database.write() as connection:
+        broken = update(knowledge_indexes).where(knowledge_indexes.c.id == made[0].id)
+        connection.execute(broken.values(model="gone"))
+    make_due(world, the_one(schedules))
+    assert len(schedules.run_due()) == 1
+    assert catalog.jobs.waiting(made[0].id) is None
+    assert catalog.jobs.waiting(made[1].id) is not None
+    assert "gone" in the_one(schedules).message
