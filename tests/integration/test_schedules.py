@@ -195,6 +195,23 @@ def test_a_declaration_that_comes_back_is_still_paused_and_changed(
     assert back.paused_at is not None
 
 
+def test_a_tick_while_a_configuration_is_rolled_out_is_caught_up(
+    world: World, schedules: Schedules
+) -> None:
+    minutely = Schedule("* * * * *")
+    declare(world, minutely)
+    row = the_one(schedules)
+    for ago, due in ((600, True), (2 * HOUR, False)):
+        declare(world, None)
+        schedules.reconcile()
+        with world.runtime.catalog.database.write() as connection:
+            connection.execute(update(table).values(withdrawn_at=epoch_now() - ago))
+        declare(world, minutely)
+        schedules.reconcile()
+        assert (the_one(schedules).next_at < world.runtime.catalog.database.now()) == due
+    assert the_one(schedules).id == row.id
+
+
 def test_schedules_are_added_and_removed(world: World, schedules: Schedules) -> None:
     added = schedules.add(TENANT, "ARTICLE", HOURLY)
     assert (added.target, added.origin, added.declared) == (NAME, Origin.ADDED, None)
