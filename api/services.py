@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from flask import current_app
 
@@ -15,7 +16,7 @@ from celeriac.runtime import Runtime
 from celeriac.security.authentication import Authenticator
 from celeriac.watching import Watch
 from workers.application import app as celery
-from workers.dispatch import CeleryDispatcher
+from workers.dispatch import CeleryDispatcher, about_job
 
 STORE_CHECK_INTERVAL = 1.0
 """Seconds for which an answer of the store is believed."""
@@ -72,7 +73,7 @@ class Services:
         )
         return cls(
             runtime,
-            CeleryDispatcher(celery),
+            CeleryDispatcher(celery, partial(about_job, runtime)),
             StoreCheck(runtime),
             authenticator,
             Watch(runtime),

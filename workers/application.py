@@ -7,6 +7,7 @@ from typing import Any
 from celery import Celery
 from celery.signals import (
     celeryd_after_setup,
+    import_modules,
     setup_logging,
     worker_ready,
     worker_shutdown,
@@ -17,7 +18,7 @@ from celeriac import logs
 from celeriac.dispatch import VISIBILITY_TIMEOUT
 from celeriac.runtime import required
 from celeriac.settings import log_format
-from workers import process, schedules
+from workers import flower, process, schedules
 
 
 def configuration() -> dict[str, Any]:
@@ -81,6 +82,12 @@ def _log(loglevel: int | str, logfile: str | None = None, **_: Any) -> None:
 @celeryd_after_setup.connect
 def _share_threads(instance: Any, **_: Any) -> None:
     process.share_threads(instance.concurrency)
+
+
+@import_modules.connect
+def _guard_flower(**_: Any) -> None:
+    if flower.is_flower():
+        flower.require_password()
 
 
 @worker_ready.connect

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from celery import Celery
@@ -13,7 +13,8 @@ from kombu.exceptions import LimitExceeded, OperationalError
 from kombu.pools import producers
 from redis.exceptions import RedisError
 
-from celeriac.errors import BrokerUnavailable
+from celeriac.errors import BrokerUnavailable, CeleriacError, NotFound
+from celeriac.runtime import Runtime
 
 PATIENCE = 3
 """Seconds that Redis has to take a message; there is one retry."""
@@ -21,11 +22,16 @@ HIGH, NORMAL = 3, 6
 """Priorities on Redis: 0 is the highest."""
 
 
+About = Callable[[str], Mapping[str, str]]
+"""What people know a job by, of its id."""
+
+
 class CeleryDispatcher:
     """The `Dispatcher` of a deployment: tasks named, not imported, so the API needs no worker."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, about: About) -> None:
         self._app = app
+        self._about = lru_cache(maxsize=4096)(about)
 
     @cached_property
     def _connection(self) -> Connection:
@@ -56,10 +62,19 @@ class CeleryDispatcher:
             self._app.send_task(
                 task,
                 kwargs=arguments,
+                kwargsrepr=self._shown(arguments),
                 priority=priority,
                 countdown=delay or None,
                 producer=producer,
             )
+
+    def _shown(self, arguments: Mapping[str, Any]) -> str:
+        """The arguments as Flower shows them."""
+        try:
+            about = self._about(arguments["job_id"])
+        except CeleriacError:
+            about = {}  # a message that can be sent is not held up for its looks
+        return repr({**about, **arguments})
 
     @contextmanager
     def _producer(self) -> Iterator[Producer]:
@@ -70,3 +85,15 @@ class CeleryDispatcher:
             raise BrokerUnavailable(
                 f"Redis cannot be reached ({error}); check CELERIAC_REDIS_URL and that it runs."
             ) from error
+
+
+def about_job(runtime: Runtime, job_id: str) -> dict[str, str]:
+    """Tenant and entity type of a job.
+
+    Raises:
+        NotFound, CatalogUnavailable
+    """
+    job = runtime.catalog.jobs.get(job_id)
+    if job is None:
+        raise NotFound(f"There is no job {job_id!r}.")
+    return {"tenant": job.tenant, "type": job.entity_type}

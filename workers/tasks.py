@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from celeriac.endings import Ending
 from celeriac.finish import Finisher
 from celeriac.jobs import JobRunner
 from celeriac.paging import PageRunner
 from celeriac.schedules import Schedules
 from workers.application import app
-from workers.dispatch import CeleryDispatcher
+from workers.dispatch import CeleryDispatcher, about_job
+from workers.endings import StepFailed, told
 from workers.process import runtime
 from workers.schedules import take_tick
 
-dispatcher = CeleryDispatcher(app)
+
+def _about(job_id: str) -> Mapping[str, str]:
+    return about_job(runtime(), job_id)
+
+
+dispatcher = CeleryDispatcher(app, _about)
 
 
 def _jobs() -> JobRunner:
     return JobRunner(runtime(), dispatcher)
 
 
-@app.task(name="celeriac.start_job", priority=3)
-def start_job(job_id: str) -> None:
+@app.task(name="celeriac.start_job", priority=3, throws=StepFailed)
+def start_job(job_id: str) -> str:
     """Take up a queued job."""
     _jobs().start(job_id)
+    return told(_jobs().ending(job_id, running=Ending.done("its pages are sent")))
 
 
-@app.task(name="celeriac.index_page")
-def index_page(job_id: str, page: int) -> None:
+@app.task(name="celeriac.index_page", throws=StepFailed)
+def index_page(job_id: str, page: int) -> str:
     """Index one page of a job."""
-    PageRunner(runtime(), dispatcher, _jobs()).run(job_id, page)
+    return told(PageRunner(runtime(), dispatcher, _jobs()).run(job_id, page))
 
 
-@app.task(name="celeriac.finish_job", priority=3)
-def finish_job(job_id: str) -> None:
+@app.task(name="celeriac.finish_job", priority=3, throws=StepFailed)
+def finish_job(job_id: str) -> str:
     """Sweep, verify and end a job whose pages are all committed."""
-    Finisher(runtime(), dispatcher, _jobs()).run(job_id)
+    return told(Finisher(runtime(), dispatcher, _jobs()).run(job_id))
 
 
 @app.task(name="celeriac.recover", priority=3)

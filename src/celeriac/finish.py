@@ -21,6 +21,7 @@ from celeriac.catalog.indexes import Generation
 from celeriac.catalog.jobs import Job, JobMode
 from celeriac.catalog.listings import IN_INDEX, Expected
 from celeriac.dispatch import Dispatcher
+from celeriac.endings import NOTHING, Ending
 from celeriac.errors import (
     CeleriacError,
     JobPaused,
@@ -71,6 +72,9 @@ class _Comparison:
     """Of the matching ones."""
 
 
+AGAIN = Ending.later("pages of the job are run again")
+
+
 class Finisher:
     """Finishes jobs whose pages are all committed."""
 
@@ -80,28 +84,28 @@ class Finisher:
         self._dispatcher = dispatcher
         self._jobs = jobs
 
-    def run(self, job_id: str) -> None:
+    def run(self, job_id: str) -> Ending:
         """Finish the job, unless it is paused, a page is open, or another worker is at it."""
         job = self._catalog.jobs.get(job_id)
         if job is None:
-            return
+            return NOTHING
         with (
             logs.about(job=job_id, tenant=job.tenant),
             self._runtime.tracing.span_of_job(job_id, "finish"),
             self._runtime.slots.hold(job.tenant) as held,
         ):
             if held:
-                self._claim(job_id)
-            else:
-                send = partial(self._dispatcher.finish_job, job_id)
-                self._runtime.slots.park(("finish", job_id), send, {job.tenant})
+                return self._claim(job_id)
+            send = partial(self._dispatcher.finish_job, job_id)
+            self._runtime.slots.park(("finish", job_id), send, {job.tenant})
+        return Ending.later("no thread is free for its tenant")
 
-    def _claim(self, job_id: str) -> None:
+    def _claim(self, job_id: str) -> Ending:
         token = str(uuid.uuid4())
         if not self._catalog.pages.all_done(job_id):
-            return
+            return NOTHING
         if not self._catalog.jobs.claim_finish(job_id, token, LEASE):
-            return
+            return NOTHING
 
         def renew() -> None:
             if not self._catalog.jobs.renew_finish(job_id, token, LEASE):
@@ -115,50 +119,58 @@ class Finisher:
                 raise JobPaused
 
         with self._runtime.heartbeat.hold(renew):
-            self._attempt(job_id, token, checkpoint)
+            return self._attempt(job_id, token, checkpoint)
 
-    def _attempt(self, job_id: str, token: str, checkpoint: Callable[[], None]) -> None:
+    def _attempt(self, job_id: str, token: str, checkpoint: Callable[[], None]) -> Ending:
         job = self._catalog.jobs.get(job_id)
         if job is None:
-            return
+            return NOTHING
         try:
             self._finish(job, token, checkpoint)
+            ending = self._jobs.ending(job_id, running=AGAIN)
         except JobStopped:
             logger.warning("finish was stopped", extra={"action": "finish", "job": job_id})
             self._catalog.jobs.release_finish(job_id, token)
             self._jobs.start_waiting(job_id)
+            ending = Ending.done("the job has ended, nothing more is written")
         except WorkerStopping:
             self._catalog.jobs.release_finish(job_id, token)
             self._dispatcher.finish_job(job_id)
+            ending = Ending.later("the worker stops")
         except JobPaused:
             self._catalog.jobs.release_finish(job_id, token)
             if not self._catalog.steering.is_paused(job_id):
                 self._dispatcher.finish_job(job_id)  # it was resumed before that was done
+            ending = Ending.later("the job is paused")
         except TransientError as error:
-            self._postpone(job, error)
+            ending = self._postpone(job, error)
         except CeleriacError as error:
-            self._fail(job_id, token, str(error), error)
+            ending = self._fail(job_id, token, str(error), error)
         except Exception as error:
             logger.exception("finish failed", extra={"action": "finish", "job": job_id})
-            self._fail(job_id, token, f"{type(error).__name__}: {error}", error)
+            ending = self._fail(job_id, token, f"{type(error).__name__}: {error}", error)
         finally:
             self._catalog.jobs.release_finish(job_id, token)
+        return ending
 
-    def _fail(self, job_id: str, token: str, reason: str, error: Exception) -> None:
+    def _fail(self, job_id: str, token: str, reason: str, error: Exception) -> Ending:
         """Fail the job, unless another worker finishes it by now."""
         if self._catalog.jobs.release_finish(job_id, token):
             self._jobs.fail(job_id, reason, error)
+        return Ending.failed(reason)
 
-    def _postpone(self, job: Job, error: TransientError) -> None:
+    def _postpone(self, job: Job, error: TransientError) -> Ending:
         waited = self._catalog.pages.idle_for(job.id)
         if waited > RETRY_FOR:
-            self._jobs.fail(job.id, f"Given up after {waited:.0f} s: {error}", error)
-            return
+            reason = f"Given up after {waited:.0f} s: {error}"
+            self._jobs.fail(job.id, reason, error)
+            return Ending.failed(reason)
         self._jobs.held_up(job.id, FINISH, error, waited)
         logger.warning(
             "finish is tried again", extra={"action": "finish", "job": job.id, "error": str(error)}
         )
         self._dispatcher.finish_job(job.id, delay=error.retry_after or RETRY_DELAY)
+        return Ending.later(f"finish is tried again: {error}")
 
     def _finish(self, job: Job, token: str, checkpoint: Callable[[], None]) -> None:
         if job.generation is None:

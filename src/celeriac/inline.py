@@ -17,7 +17,7 @@ from celeriac.runtime import Runtime
 RECOVERY_INTERVAL = 5.0
 """Seconds without a message after which it is looked for what was lost."""
 
-Step = Callable[[], None]
+Step = Callable[[], object]
 
 
 class Inline:

@@ -16,6 +16,7 @@ from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState, Request, Terms,
 from celeriac.catalog.pages import Trouble
 from celeriac.counts import Counts
 from celeriac.dispatch import LONGEST_WAIT, Dispatcher
+from celeriac.endings import NOTHING, Ending
 from celeriac.errors import BrokerUnavailable, CeleriacError, NotFound, TransientError
 from celeriac.generations import in_force
 from celeriac.progress import START
@@ -68,6 +69,22 @@ class JobRunner:
         self._runtime = runtime
         self._catalog = runtime.catalog
         self._dispatcher = dispatcher
+
+    def ending(self, job_id: str, *, running: Ending) -> Ending:
+        """How a step that starts or finishes a job ended, by the state that it left the job in;
+        `running` where its pages are there and are run."""
+        job = self._catalog.jobs.get(job_id)
+        if job is None:
+            return NOTHING
+        if job.state == JobState.FAILED:
+            return Ending.failed(job.message)
+        if job.state in FINAL:
+            return Ending.done(f"the job is {job.state}")
+        if job.state == JobState.QUEUED:
+            return Ending.later("the job is paused or waits for another of its index")
+        if self._catalog.pages.count(job.id) == 0:
+            return Ending.later("the job waits for a service")
+        return running
 
     def start(self, job_id: str) -> None:
         """Take up a queued job, unless it is paused or another of its index runs or still has a

@@ -16,6 +16,7 @@ from celeriac.catalog.pages import Claim
 from celeriac.configuration import EntityType
 from celeriac.counts import Counts
 from celeriac.dispatch import LONGEST_WAIT, Dispatcher
+from celeriac.endings import NOTHING, Ending
 from celeriac.entry_keeper import EntryKeeper
 from celeriac.errors import (
     BrokerUnavailable,
@@ -45,7 +46,7 @@ from celeriac.model import (
 from celeriac.runtime import Runtime
 from celeriac.stages import Stage, Stages
 from celeriac.tally import PageResult, Tally, entity_key
-from celeriac.turns import Turn, Turns
+from celeriac.turns import PutOff, Turn, Turns
 
 logger = logging.getLogger(__name__)
 
@@ -88,65 +89,79 @@ class PageRunner:
         self._turns = Turns(runtime, self._send)
         self._counts = Counts(runtime)
 
-    def run(self, job_id: str, number: int) -> None:
+    def run(self, job_id: str, number: int) -> Ending:
         """Index one page: this one, unless it is another's turn."""
-        with self._turns.take(job_id, number, LEASE) as claim:
-            if claim is not None:
-                page = {"celeriac.page": claim.number}
-                with (
-                    logs.about(job=claim.job_id, page=claim.number),
-                    self._runtime.tracing.span_of_job(claim.job_id, "page", **page),
-                ):
-                    self._begin(claim)
+        try:
+            with self._turns.take(job_id, number, LEASE) as claim:
+                return self._traced(claim) if claim is not None else NOTHING
+        except PutOff as reason:
+            return Ending.later(f"page {number} is put off: {reason}")
 
-    def _begin(self, claim: Claim) -> None:
+    def _traced(self, claim: Claim) -> Ending:
+        page = {"celeriac.page": claim.number}
+        with (
+            logs.about(job=claim.job_id, page=claim.number),
+            self._runtime.tracing.span_of_job(claim.job_id, "page", **page),
+        ):
+            return self._begin(claim)
+
+    def _begin(self, claim: Claim) -> Ending:
         if claim.claims > MOST_CLAIMS:
             times = claim.claims - 1
-            self._fail(claim, f"Page {claim.number} brought its worker down {times} times.")
-            return
+            return self._fail(claim, f"Page {claim.number} brought its worker down {times} times.")
         with self._runtime.heartbeat.hold(lambda: self._catalog.pages.renew(claim, LEASE)):
-            self._attempt(claim)
+            return self._attempt(claim)
 
-    def _attempt(self, claim: Claim) -> None:
+    def _attempt(self, claim: Claim) -> Ending:
+        page = f"page {claim.number} of job {claim.job_id}"
         try:
             self._run(claim)
         except LeaseLost:
             logger.warning("page was taken over", extra=_context(claim))
+            ending = Ending.later(f"{page} was taken over by another worker")
         except JobStopped:
             self._catalog.pages.release(claim)
             self._jobs.start_waiting(claim.job_id)
+            ending = Ending.done(f"{page}: the job has ended, nothing more is written")
         except JobPaused:
             self._catalog.pages.give_back(claim)
             self._runtime.progress.given_back(claim.job_id, claim.number)
             if not self._catalog.steering.is_paused(claim.job_id):
                 self._send(claim.job_id, claim.number)  # it was resumed before that was done
+            ending = Ending.later(f"{page}: the job is paused")
         except (WorkerStopping, TurnOver):
-            self._give_back(claim)
+            ending = self._give_back(claim)
         except TransientError as error:
-            self._postpone(claim, error)
+            ending = self._postpone(claim, error)
         except MemoryError:
-            self._postpone(claim, TransientError("A worker ran out of memory at this page."))
+            out = TransientError("A worker ran out of memory at this page.")
+            ending = self._postpone(claim, out)
         except CeleriacError as error:
-            self._fail(claim, f"Page {claim.number}: {error}", error)
+            ending = self._fail(claim, f"Page {claim.number}: {error}", error)
         except Exception as error:
             logger.exception("page failed", extra=_context(claim))
             if self._runtime.stopping.is_set():
                 # What this process holds is being closed: no fault of the page.
-                self._give_back(claim)
+                ending = self._give_back(claim)
             else:
                 reason = f"Page {claim.number}: {type(error).__name__}: {error}"
-                self._fail(claim, reason, error)
+                ending = self._fail(claim, reason, error)
+        else:
+            ending = Ending.done(f"{page} is committed")
+        return ending
 
-    def _give_back(self, claim: Claim) -> None:
+    def _give_back(self, claim: Claim) -> Ending:
         self._catalog.pages.give_back(claim)
         self._runtime.progress.given_back(claim.job_id, claim.number)
         self._send(claim.job_id, claim.number)
+        return Ending.later(f"page {claim.number} of job {claim.job_id} makes way")
 
-    def _fail(self, claim: Claim, reason: str, error: Exception | None = None) -> None:
+    def _fail(self, claim: Claim, reason: str, error: Exception | None = None) -> Ending:
         """Fail the job, unless the page is another worker's by now: then it is for that one to say.
         The lease goes first, or the job that waits would wait for it to run out."""
         if self._catalog.pages.release(claim):
             self._jobs.fail(claim.job_id, reason, error)
+        return Ending.failed(f"job {claim.job_id}: {reason}")
 
     def _run(self, claim: Claim) -> None:
         turn = Turn()
@@ -268,21 +283,19 @@ class PageRunner:
         if self._catalog.pages.all_done(claim.job_id):
             self._dispatcher.finish_job(claim.job_id)
 
-    def _postpone(self, claim: Claim, error: TransientError) -> None:
+    def _postpone(self, claim: Claim, error: TransientError) -> Ending:
         delay = max(_delay(claim.postponed), error.retry_after or 0)
         trouble = self._catalog.pages.postpone(claim, delay, error)
         if trouble is not None and trouble.seconds > RETRY_FOR:
-            self._jobs.fail(
-                claim.job_id,
-                f"Page {claim.number}, given up after {trouble.seconds:.0f} s: {error}",
-                error,
-            )
-            return
+            reason = f"Page {claim.number}, given up after {trouble.seconds:.0f} s: {error}"
+            self._jobs.fail(claim.job_id, reason, error)
+            return Ending.failed(f"job {claim.job_id}: {reason}")
         self._counts.retry(error)
         self._runtime.tracing.note(**{"error.type": type(error).__name__})
         self._runtime.progress.given_back(claim.job_id, claim.number, trouble)
         logger.warning("page is tried again", extra={**_context(claim), "error": str(error)})
         self._send(claim.job_id, claim.number, delay)
+        return Ending.later(f"page {claim.number} of job {claim.job_id} is tried again: {error}")
 
 
 def _refused(failures: tuple[EntityFailure, ...]) -> list[EntityFailure]:

@@ -107,16 +107,18 @@ class Schedules:
 
     def _run(self, row: ScheduleRow) -> bool:
         about = {"action": "schedule", "tenant": row.tenant, "target": row.target}
-        try:
-            jobs = [self._join(row.tenant, name) for name in self._names(row)]
-        except TransientError as error:
-            logger.warning("schedule waits", extra={**about, "error": str(error)})
-            return False
-        except CeleriacError as error:
-            logger.error("schedule failed", extra={**about, "error": str(error)})  # noqa: TRY400
-            self._catalog.schedules.done(row, job_id=None, message=str(error))
-            return True
-        self._catalog.schedules.done(row, job_id=jobs[-1].id if jobs else None)
+        job_id, problems = None, []
+        for name in self._names(row):
+            try:
+                job_id = self._join(row.tenant, name).id
+            except TransientError as error:
+                logger.warning("schedule waits", extra={**about, "error": str(error)})
+                return False
+            except CeleriacError as error:
+                # One index that cannot be had must not keep the others from theirs.
+                logger.error("schedule failed", extra={**about, "error": str(error)})  # noqa: TRY400
+                problems.append(str(error))
+        self._catalog.schedules.done(row, job_id=job_id, message=" ".join(problems))
         return True
 
     def _names(self, row: ScheduleRow) -> list[str]:

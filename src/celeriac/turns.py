@@ -31,6 +31,11 @@ PASSED_OVER = 1.0
 TRIES = 10
 """Times that another worker may be faster with a page before this one looks no further."""
 
+
+class PutOff(Exception):
+    """The message comes again: there is no thread for its page now, or its job is throttled."""
+
+
 Send = Callable[[str, int, float], None]
 """Sends a message about a page of a job after so many seconds."""
 
@@ -61,10 +66,10 @@ class Turns:
     @contextmanager
     def take(self, job_id: str, number: int, lease: float) -> Iterator[Claim | None]:
         """A page to run for a message about this one, and a thread for its tenant while the block
-        runs; None where there is nothing to run now.
+        runs; None where there is nothing to run now, and the message is used up.
 
-        The message is used up then, unless its page waits for its job's throttle or for a thread:
-        then it comes again.
+        Raises:
+            PutOff: its page waits for its job's throttle or for a thread, and comes again.
         """
         for _ in range(TRIES):
             chosen = self._choose(job_id, number)
@@ -83,11 +88,12 @@ class Turns:
         own = _of(standings, job_id)
         if own is not None and own.throttled_for > 0 and self._catalog.pages.waits(job_id, number):
             self._send(job_id, number, min(own.throttled_for, LONGEST_WAIT))
-            return None
+            raise PutOff("its job is throttled")
         full = self._slots.full()
         chosen = first_in_turn(standings, without=full)
         if chosen is None and first_in_turn(standings) is not None:
             self._slots.park((job_id, number), lambda: self._send(job_id, number, 0), full)
+            raise PutOff("no thread is free for its tenant")
         return chosen
 
     def _claim(self, job_id: str, number: int | None, lease: float) -> Claim | None:

@@ -49,7 +49,7 @@ class Cli:
             **environment,
         }
 
-    def __call__(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *arguments: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
         answer = subprocess.run(
             [sys.executable, "-m", "celeriac.cli", *arguments],
             env=self.environment,
@@ -58,7 +58,7 @@ class Cli:
             timeout=120,
             check=False,
         )
-        assert answer.returncode == status, answer.stdout + answer.stderr
+        assert status in (None, answer.returncode), answer.stdout + answer.stderr
         return answer
 
     def json(self, *arguments: str, status: int = 0) -> Any:
@@ -150,6 +150,8 @@ def test_a_watched_job_that_fails_ends_with_status_3(
     job = cli.json("reindex", "shop", "article", "--watch", status=3)
     assert job["state"] == "failed"
     assert "37 of the 40" in job["message"]
+    confirmed = cli.json("confirm-removal", job["id"], "--watch")
+    assert (confirmed["counters"]["removed"], confirmed["counters"]["unchanged"]) == (37, 3)
 
 
 def test_a_plan_tells_what_the_reindex_then_does(
@@ -228,6 +230,16 @@ def test_jobs_are_listed_newest_first(cli: Cli, documents: list[Json]) -> None:
     assert len(listed) == 2
     assert job["id"] in cli("jobs").stdout
     assert cli.json("jobs", "--tenant", "nobody") == []
+
+
+def test_a_doctor_finds_the_servers_of_a_standalone_that_runs(
+    cli: Cli, documents: list[Json]
+) -> None:
+    found = json.loads(cli("doctor", "--json", status=None).stdout)
+    levels = {(one["check"], one["level"]) for one in found["findings"] if one["check"] != "disk"}
+    assert {level for _, level in levels} == {"ok"}, found
+    checks = {check for check, _ in levels}
+    assert checks >= {"redis persistence", "redis eviction", "catalog schema", "collections"}
 
 
 def test_a_job_is_cancelled(cli: Cli) -> None:

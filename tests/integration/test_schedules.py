@@ -15,6 +15,7 @@ from celeriac.catalog.database import epoch_now
 from celeriac.catalog.jobs import JobState
 from celeriac.catalog.knowledge_bases import DataOriginType
 from celeriac.catalog.schedules import Origin, ScheduleRow
+from celeriac.catalog.tables import knowledge_indexes
 from celeriac.catalog.tables import schedules as table
 from celeriac.configuration.schedule import Schedule
 from celeriac.errors import BrokerUnavailable, Conflict, NotFound
@@ -194,6 +195,23 @@ def test_a_declaration_that_comes_back_is_still_paused_and_changed(
     assert back.paused_at is not None
 
 
+def test_a_tick_while_a_configuration_is_rolled_out_is_caught_up(
+    world: World, schedules: Schedules
+) -> None:
+    minutely = Schedule("* * * * *")
+    declare(world, minutely)
+    row = the_one(schedules)
+    for ago, due in ((600, True), (2 * HOUR, False)):
+        declare(world, None)
+        schedules.reconcile()
+        with world.runtime.catalog.database.write() as connection:
+            connection.execute(update(table).values(withdrawn_at=epoch_now() - ago))
+        declare(world, minutely)
+        schedules.reconcile()
+        assert (the_one(schedules).next_at < world.runtime.catalog.database.now()) == due
+    assert the_one(schedules).id == row.id
+
+
 def test_schedules_are_added_and_removed(world: World, schedules: Schedules) -> None:
     added = schedules.add(TENANT, "ARTICLE", HOURLY)
     assert (added.target, added.origin, added.declared) == (NAME, Origin.ADDED, None)
@@ -244,3 +262,28 @@ def test_a_refresh_policy_is_a_schedule_of_its_knowledge_base(
         schedules.delete(row)
     catalog.knowledge_bases.delete(base.id)
     assert schedules.of_tenant(TENANT) == []
+
+
+def test_an_index_that_cannot_be_refreshed_does_not_keep_the_others_from_it(
+    world: World, schedules: Schedules
+) -> None:
+    declare(world, None)
+    catalog = world.runtime.catalog
+    base = catalog.knowledge_bases.create(
+        TENANT, "kb", "", DataOriginType.LOCAL_FILES, {"policy_type": "HOURLY", "minute": 15}
+    )
+    knowledge = Knowledge(world.runtime, world.messages)
+    made = [
+        knowledge.create_index(
+            TENANT, base.id, name=name, description="", model="stub", splitting=Splitting()
+        )
+        for name in ("broken", "whole")
+    ]
+    with catalog.database.write() as connection:
+        broken = update(knowledge_indexes).where(knowledge_indexes.c.id == made[0].id)
+        connection.execute(broken.values(model="gone"))
+    make_due(world, the_one(schedules))
+    assert len(schedules.run_due()) == 1
+    assert catalog.jobs.waiting(made[0].id) is None
+    assert catalog.jobs.waiting(made[1].id) is not None
+    assert "gone" in the_one(schedules).message

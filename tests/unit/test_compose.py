@@ -155,7 +155,7 @@ def assert_celery_knows(arguments: list[str]) -> None:
         command.make_parser(click.Context(command)).parse_args(arguments[3:])
 
 
-def test_flower_has_its_options_and_a_password() -> None:
+def test_flower_has_its_options_and_the_key_that_is_its_password() -> None:
     from flower.options import default_options  # noqa: F401 - defines them
     from tornado.options import options
 
@@ -163,7 +163,8 @@ def test_flower_has_its_options_and_a_password() -> None:
     names = {part.removeprefix("--").partition("=")[0].replace("-", "_") for part in given}
 
     assert names <= {name.replace("-", "_") for name in options._options}
-    assert "basic_auth" in names
+    assert "read_only" in names
+    assert SERVICES["flower"]["environment"]["CELERIAC_API_KEY"]
 
 
 def test_redis_keeps_what_it_is_given() -> None:

@@ -23,6 +23,10 @@ TAKEN_FOR = 60.0
 REMEMBERED_FOR = 90 * 86_400.0
 """Seconds for which it is kept that a schedule was changed or paused that is not declared now."""
 
+BRIEFLY = 3600.0
+"""Seconds of not being declared within which a tick is caught up: processes of two configurations
+may run side by side while one is rolled out."""
+
 
 class Origin(StrEnum):
     """Where a schedule comes from."""
@@ -111,7 +115,8 @@ class Schedules:
         elif row.declared != wanted.schedule:
             self._reschedule(row.id, wanted.schedule, now, declared=asdict(wanted.schedule))
         elif row.withdrawn_at is not None:
-            self._reschedule(row.id, row.schedule, now)
+            brief = now - row.withdrawn_at < BRIEFLY
+            self._reschedule(row.id, row.schedule, row.withdrawn_at if brief else now)
 
     def add(self, tenant: str, entity_type: str, schedule: Schedule) -> ScheduleRow:
         """Another schedule of an entity type."""
