@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from celeriac.embedding.base import Vectors
-from celeriac.embedding.queue import EmbeddingQueue
+from celeriac.embedding.queue import EmbeddingQueue, Pending
 from celeriac.embedding.tokenization import TokenIds
 from celeriac.errors import ModelError, ModelUnavailable
 
@@ -41,7 +41,11 @@ class Network:
     holding: threading.Event = field(default_factory=threading.Event)
     free: threading.Event = field(default_factory=threading.Event)
 
-    def compute(self, batch: Sequence[TokenIds]) -> Vectors:
+    def compute(self, batch: Sequence[TokenIds]) -> Pending:
+        vectors = self.vectors(batch)
+        return lambda: vectors
+
+    def vectors(self, batch: Sequence[TokenIds]) -> Vectors:
         self.batches.append(list(batch))
         if batch[0][0] == 0:
             self.holding.set()
@@ -69,8 +73,12 @@ def queue(network: Network) -> Iterator[EmbeddingQueue]:
     queue.close()
 
 
-def open_queue(compute: Callable[[Sequence[TokenIds]], Vectors]) -> EmbeddingQueue:
-    return EmbeddingQueue("model-x", 2, compute, is_memory_error, token_budget=64)
+def open_queue(
+    compute: Callable[[Sequence[TokenIds]], Pending], *, overlapping: bool = False
+) -> EmbeddingQueue:
+    return EmbeddingQueue(
+        "model-x", 2, compute, is_memory_error, token_budget=64, overlapping=overlapping
+    )
 
 
 @contextmanager
@@ -157,7 +165,7 @@ def test_what_does_not_fit_in_memory_together_is_halved_for_each(
 
 
 def test_a_device_that_failed_is_no_fault_of_the_texts() -> None:
-    def fail(batch: Sequence[TokenIds]) -> Vectors:
+    def fail(batch: Sequence[TokenIds]) -> Pending:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     queue = open_queue(fail)
@@ -165,6 +173,51 @@ def test_a_device_that_failed_is_no_fault_of_the_texts() -> None:
     with pytest.raises(ModelUnavailable, match="restart the worker"):
         queue.embed({0: [1]}, 1)
     queue.close()
+
+
+@dataclass
+class Device(Network):
+    """It works by itself: what fails shows when vectors are fetched."""
+
+    order: list[str] = field(default_factory=list)
+
+    def compute(self, batch: Sequence[TokenIds]) -> Pending:
+        self.order.append(f"begin {batch[0][0]}")
+
+        def fetch() -> Vectors:
+            self.order.append(f"fetch {batch[0][0]}")
+            return self.vectors(batch)
+
+        return fetch
+
+
+def test_a_device_has_its_next_batch_before_the_last_is_fetched() -> None:
+    device = Device()
+    queue = open_queue(device.compute, overlapping=True)
+
+    vectors = queue.embed({position: [position + 1] * 64 for position in range(3)}, 3)
+    queue.close()
+
+    assert vectors[:, 0].tolist() == [1, 2, 3]
+    assert device.order == ["begin 1", "begin 2", "fetch 1", "begin 3", "fetch 2", "fetch 3"]
+
+
+def test_an_error_that_shows_late_fails_its_caller_alone() -> None:
+    device = Device()
+    queue = open_queue(device.compute, overlapping=True)
+    device.free.set()
+    callers = [{0: [caller] * 30, 1: [caller] * 20} for caller in range(1, 9)]
+    callers[3][1] = [POISON] * 20
+
+    with ThreadPoolExecutor(len(callers)) as pool:
+        asked = [pool.submit(queue.embed, ids, 2) for ids in callers]
+    queue.close()
+
+    for caller, one in enumerate(asked, start=1):
+        if caller == 4:
+            assert isinstance(one.exception(), ModelError)
+        else:
+            np.testing.assert_array_equal(one.result(), [[caller, 30], [caller, 20]])
 
 
 def test_a_closed_queue_says_so(queue: EmbeddingQueue) -> None:

@@ -22,8 +22,11 @@ from celeriac.errors import CeleriacError, ModelError, ModelUnavailable
 _DEVICE_FAILED = "CUDA error"
 """After one, every call fails, whatever the texts."""
 
-Compute = Callable[[Sequence[TokenIds]], Vectors]
-"""One pass through a network; shape (len(batch), dimension)."""
+Pending = Callable[[], Vectors]
+"""Waits for a batch's vectors; shape (len(batch), dimension)."""
+Compute = Callable[[Sequence[TokenIds]], Pending]
+"""Begins one pass through a network."""
+_Begun = tuple[list[Row], Pending]
 
 
 class EmbeddingQueue:
@@ -36,13 +39,25 @@ class EmbeddingQueue:
         compute: Compute,
         is_out_of_memory: Callable[[Exception], bool],
         token_budget: int,
+        *,
+        overlapping: bool = False,
     ) -> None:
-        """`token_budget`: padded tokens in a batch, at most; `name`: the model's, for messages."""
+        """Open a queue that nothing waits in.
+
+        Args:
+            name: the model's, for messages.
+            dimension: of its vectors.
+            compute: called in one thread.
+            is_out_of_memory: whether a smaller batch may succeed after this error.
+            token_budget: padded tokens in a batch, at most.
+            overlapping: whether `compute` returns before the device is done.
+        """
         self._name = name
         self._dimension = dimension
         self._compute = compute
         self._is_out_of_memory = is_out_of_memory
         self._token_budget = token_budget
+        self._overlapping = overlapping
         self._window = Window()
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, f"embedding-{name}")
@@ -83,28 +98,45 @@ class EmbeddingQueue:
         self._thread.shutdown()
 
     def _drain(self) -> None:
+        """Compute until nothing waits. Where the device works by itself, the next batch is begun
+        before the last one's vectors are fetched."""
+        under_way: _Begun | None = None
         while batch := self._next():
-            self._run(batch)
+            begun = self._begin(batch)
+            if under_way is not None:
+                self._finish(under_way)
+            if begun is None:
+                self._run_each(batch)
+            elif not self._overlapping:
+                self._finish(begun)
+            under_way = begun if self._overlapping else None
+        if under_way is not None:
+            self._finish(under_way)
 
     def _next(self) -> list[Row]:
         with self._lock:
             return self._window.take(self._token_budget)
 
-    def _run(self, batch: list[Row]) -> None:
-        """Compute a batch. One that fails is computed again for each caller alone, so that only
-        those fail whose texts do."""
-        by_caller = _by_caller(batch)
-        if len(by_caller) == 1:
-            self._run_alone(*by_caller.popitem())
-            return
+    def _begin(self, batch: list[Row]) -> _Begun | None:
+        """Have a batch computed; None where it fails at once."""
         try:
-            vectors = self._compute([row.ids for row in batch])
+            return batch, self._compute([row.ids for row in batch])
         except Exception:  # noqa: BLE001  whatever it is, it comes again for whom it concerns
-            for request, positions in by_caller.items():
-                self._run_alone(request, positions)
-        else:
-            for row, vector in zip(batch, vectors, strict=True):
+            return None
+
+    def _finish(self, begun: _Begun) -> None:
+        batch, pending = begun
+        try:
+            for row, vector in zip(batch, pending(), strict=True):
                 row.request.put([row.position], vector)
+        except Exception:  # noqa: BLE001  as above
+            self._run_each(batch)
+
+    def _run_each(self, batch: list[Row]) -> None:
+        """Compute a batch that failed again for each caller alone, so that only those fail whose
+        texts do."""
+        for request, positions in _by_caller(batch).items():
+            self._run_alone(request, positions)
 
     def _run_alone(self, request: Request, positions: Sequence[int]) -> None:
         """Compute rows of one caller; a batch that does not fit in memory is halved."""
@@ -112,7 +144,7 @@ class EmbeddingQueue:
             with self._failures():
                 for part, vectors in compute_halving(
                     positions,
-                    lambda part: self._compute([request.ids[position] for position in part]),
+                    lambda part: self._compute([request.ids[position] for position in part])(),
                     self._is_out_of_memory,
                 ):
                     request.put(part, vectors)

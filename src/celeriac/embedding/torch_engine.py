@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from celeriac.embedding import pooling
 from celeriac.embedding.base import TokenCounter, Vectors
 from celeriac.embedding.batching import Batch, checked, first_occurrences, ignore
 from celeriac.embedding.models import EmbeddingModel
 from celeriac.embedding.network import Network
-from celeriac.embedding.queue import EmbeddingQueue
+from celeriac.embedding.queue import EmbeddingQueue, Pending
 from celeriac.embedding.tokenization import (
     ModelTokenizer,
     TokenIds,
@@ -18,6 +19,9 @@ from celeriac.embedding.tokenization import (
     require_unicode,
 )
 from celeriac.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _CPU_OUT_OF_MEMORY = (
     "can't allocate memory",
@@ -48,7 +52,12 @@ class TorchEmbedder:
         self._tokenizer = tokenizer
         self._network: Network | None = network
         self._queue = EmbeddingQueue(
-            model.name, model.dimension, self._forward, _is_out_of_memory, token_budget
+            model.name,
+            model.dimension,
+            self._forward,
+            _is_out_of_memory,
+            token_budget,
+            overlapping=network.device.type == "cuda",
         )
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -88,29 +97,57 @@ class TorchEmbedder:
         vectors = self._queue.embed(ids, len(texts), urgent=urgent)
         return checked(vectors[source], self.model.name)
 
-    def _forward(self, batch: Sequence[TokenIds]) -> Vectors:
-        """One pass through the network; shape (len(batch), dimension)."""
+    def _forward(self, batch: Sequence[TokenIds]) -> Pending:
+        """Begin one pass through the network; vectors of shape (len(batch), dimension)."""
         begun = time.perf_counter()
-        vectors = self._pass(batch)
+        pending = self._pass(batch)
+        passed = time.perf_counter() - begun
+
+        def wait() -> Vectors:
+            waited = time.perf_counter()
+            vectors = pending()
+            self._tell(batch, passed + time.perf_counter() - waited)
+            return vectors
+
+        return wait
+
+    def _tell(self, batch: Sequence[TokenIds], seconds: float) -> None:
         tokens = sum(len(ids) for ids in batch)
         padded = tokens if self.packed else len(batch) * max(len(ids) for ids in batch)
-        self.on_batch(Batch(len(batch), tokens, padded - tokens, time.perf_counter() - begun))
-        return vectors
+        self.on_batch(Batch(len(batch), tokens, padded - tokens, seconds))
 
-    def _pass(self, batch: Sequence[TokenIds]) -> Vectors:
+    def _pass(self, batch: Sequence[TokenIds]) -> Pending:
         import torch
 
         with torch.inference_mode():
             states, layout = self._open_network().states(batch)
             pooled = pooling.POOLINGS[self.model.pooling](states, layout.bounds)
-            result = pooling.normalized(pooled) if self.model.normalize else pooled
-            vectors: Vectors = result.cpu().numpy()
-            return vectors
+            return _fetched(pooling.normalized(pooled) if self.model.normalize else pooled)
 
     def _open_network(self) -> Network:
         if self._network is None:
             raise ModelError(f"{self.model.name} is closed")
         return self._network
+
+
+def _fetched(vectors: Tensor) -> Pending:
+    """Bring vectors to the CPU; the GPU does it when it gets there."""
+    import torch
+
+    if not vectors.is_cuda:
+        now: Pending = vectors.numpy
+        return now
+    host = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True)
+    host.copy_(vectors, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+
+    def wait() -> Vectors:
+        arrived.synchronize()
+        found: Vectors = host.numpy()
+        return found
+
+    return wait
 
 
 def _is_out_of_memory(error: Exception) -> bool:
