@@ -398,7 +398,7 @@ def _watched(remote: Remote, job: JobResource) -> JobResource:
                 description=console.state_of(job),
                 total=total,
                 completed=percentage,
-                counted=counted,
+                counted=job.get("waiting") or counted,
             )
     return job
 

@@ -259,6 +259,8 @@ def show_job(job: JobResource) -> None:
     rows += [(name, f"{value:,}") for name, value in counters.items() if value]
     if job["message"]:
         rows.append(("message", job["message"]))
+    if job.get("waiting"):
+        rows.append(("waits", job["waiting"]))
     _show_rows(rows)
     errors = [
         EntityFailure(one["entity_id"], one["class"], one["message"]) for one in job["errors"]
