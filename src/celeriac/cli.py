@@ -391,7 +391,8 @@ def _watched(remote: Remote, job: JobResource) -> JobResource:
             except TransientError:
                 if time.monotonic() - answered > PATIENCE:
                     raise
-            show(console.state_of(job), job["progress_percentage"], job["counters"]["listed"])
+            said = job.get("waiting") or f"{job['counters']['listed']:,} entities"
+            show(console.state_of(job), job["progress_percentage"], said)
     return job
 
 

@@ -56,26 +56,26 @@ def _plain(value: object) -> object:
 
 
 @contextmanager
-def bar() -> Iterator[Callable[[str, float | None, int], None]]:
+def bar() -> Iterator[Callable[[str, float | None, str], None]]:
     """A progress bar on stderr, where that is a terminal: what is yielded shows a state, a
-    percentage and how many entities are counted."""
+    percentage and what is said beside the bar."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[counted]}"),
+        TextColumn("{task.fields[said]}"),
         TimeElapsedColumn(),
     )
     shown = output(errors=True)
     with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bars:
-        task = bars.add_task("queued", total=None, counted="")
+        task = bars.add_task("queued", total=None, said="")
 
-        def show(state: str, percentage: float | None, entities: int) -> None:
+        def show(state: str, percentage: float | None, said: str) -> None:
             bars.update(
                 task,
                 description=state,
                 total=100 if percentage else None,
                 completed=percentage,
-                counted=f"{entities:,} entities",
+                said=said,
             )
 
         yield show
@@ -85,7 +85,7 @@ def bar() -> Iterator[Callable[[str, float | None, int], None]]:
 def job_bar() -> Iterator[Callable[[Job], None]]:
     """A progress bar for a job that runs in this process."""
     with bar() as show:
-        yield lambda job: show(job.state, None, job.counters.listed)
+        yield lambda job: show(job.state, None, f"{job.counters.listed:,} entities")
 
 
 def show_indexed(job: Job, errors: Sequence[EntityFailure]) -> None:
@@ -343,6 +343,8 @@ def show_job(job: JobResource) -> None:
     rows += [(name, f"{value:,}") for name, value in counters.items() if value]
     if job["message"]:
         rows.append(("message", job["message"]))
+    if job.get("waiting"):
+        rows.append(("waits", job["waiting"]))
     _show_rows(rows)
     errors = [
         EntityFailure(one["entity_id"], one["class"], one["message"]) for one in job["errors"]

@@ -172,11 +172,18 @@ class PageRunner:
             step.items = len(page.entities) + len(page.failures)
         listed = self._list(work.job, claim, work.generation.partition, page)
         work.keeper.begin(listed.entities)
+        self._expect(claim, page)
+        result = self._index(claim, work, listed.entities, turn)
+        self._commit(claim, work, page, listed, result)
+
+    def _expect(self, claim: Claim, page: Page) -> None:
+        """Have it known how much there is to come, where the first page says so."""
         expected = page.total if page.total is not None else page.estimate
         if expected is not None and _tells_more(claim.number):
             self._catalog.jobs.expect(claim.job_id, expected)
-        result = self._index(claim, work, listed.entities, turn)
-        self._commit(claim, work, page, listed, result)
+            seen = self._catalog.jobs.seen(claim.job_id)
+            if seen is not None:
+                self._runtime.progress.changed(seen)
 
     def _index(
         self, claim: Claim, work: _Work, entities: tuple[Entity, ...], turn: Turn

@@ -171,9 +171,9 @@ class Progress:
         fields = {_trouble(step): json.dumps(asdict(trouble))}
         self._publish(seen.job.id, _Change("held_up", fields, _FOUND, _BY_WORKER).see(seen))
 
-    def steered(self, seen: Seen) -> None:
-        """Publish a job that was changed from outside."""
-        self._publish(seen.job.id, _Change("steered", remove=_FOUND).see(seen))
+    def changed(self, seen: Seen) -> None:
+        """Publish a job of which more is known than its counters, or something else."""
+        self._publish(seen.job.id, _Change("changed", remove=_FOUND).see(seen))
 
     def found(
         self,

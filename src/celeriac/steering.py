@@ -55,7 +55,7 @@ class Steering:
             raise NotFound(f"There is no job {job_id!r}.")
         job = seen.job
         if changed:
-            self._progress.steered(seen)
+            self._progress.changed(seen)
         elif job.state in FINAL:
             raise Conflict(
                 f"Job {job_id} has {_ended(job)}; only one that is queued or running can be {what}."

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 SILENCE = 10.0
 """Seconds after which workers that said nothing of a running job are asked about no more."""
-BELIEVED = 2.0
+BELIEVED = 1.0
 """Seconds for which what the catalog said of a job is believed."""
 
 

@@ -15,6 +15,7 @@ from harness import TENANT, World, article
 from redis import Redis
 from sqlalchemy import event
 
+from api import create_app
 from celeriac.catalog.jobs import Job, JobState, Seen
 from celeriac.errors import ModelUnavailable, SourceUnavailable, StoreUnavailable
 from celeriac.logs import JsonFormatter
@@ -128,6 +129,29 @@ def test_a_poll_of_a_running_job_asks_no_sql(world: World) -> None:
     assert after.counters == world.job(job.id).counters
     assert after.counters.listed == 10
     assert after.job == world.job(job.id)
+
+
+def test_a_poll_over_http_asks_no_sql_either(world: World) -> None:
+    world._settings = replace(world._settings, api_key="key")
+    world.refresh()
+    job = take_up(world)
+    world.deliver(world.messages.waiting.pop(0))
+    client = create_app(world.runtime).test_client()
+    with statements(world) as asked:
+        answer = client.get(f"/jobs/{job.id}", headers={"x-api-key": "key"})
+    assert (answer.status_code, asked) == (200, [])
+    assert answer.json is not None
+    assert answer.json["counters"]["listed"] == 10
+
+
+def test_how_much_there_is_to_come_is_known_from_the_first_page_on(world: World) -> None:
+    page_of = world.source.page
+    world.source.page = lambda cursor: replace(page_of(cursor), total=30)  # type: ignore[method-assign]
+    job = take_up(world)
+    seen: list[Watched] = []
+    at_checkpoint(world, lambda: seen.append(watched(world, job)))
+    world.deliver(world.messages.waiting.pop(0))
+    assert seen[0].job.expected == 30
 
 
 def test_the_counters_are_those_of_committed_pages_and_of_those_in_hand(world: World) -> None:
