@@ -74,8 +74,8 @@ class _Group(click.Group):
 def main(context: click.Context) -> None:
     """Keep Qdrant equal to where your data lives.
 
-    Exit status: 0 fine, 1 error, 2 wrong usage, 3 an audit found differences or a job did not
-    succeed.
+    Exit status: 0 fine, 1 error, 2 wrong usage, 3 an audit found differences, a job did not succeed
+    or a doctor warns.
     """
     context.obj = _runtime
 
