@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
-import pytest
-from servers import CACHE
+from servers import CACHE, unavailable
 
 
 def promtool() -> Path:
-    """The program; skips the test where there is none and none can be fetched."""
+    """The program; see `servers.unavailable` where there is none and none can be fetched."""
     if found := shutil.which("promtool"):
         return Path(found)
     CACHE.mkdir(exist_ok=True)
@@ -36,7 +36,9 @@ def checked(*arguments: str, given: str | None = None) -> str:
 
 def _fetch(binary: Path) -> None:
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        pytest.skip("no promtool on PATH, and no apt-get to fetch Debian's prometheus with")
+        unavailable("no promtool on PATH, and no apt-get to fetch Debian's prometheus with")
+    if os.geteuid() == 0:
+        subprocess.run(["apt-get", "-qq", "update"], stdout=subprocess.DEVNULL, check=False)
     with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
         # apt verifies the package by the signed lists of the distribution.
         fetched = subprocess.run(
@@ -48,7 +50,7 @@ def _fetch(binary: Path) -> None:
         )
         packages = list(Path(scratch).glob("prometheus_*.deb"))
         if fetched.returncode or not packages:
-            pytest.skip(f"no promtool on PATH, and apt-get could not fetch it: {fetched.stderr}")
+            unavailable(f"no promtool on PATH, and apt-get could not fetch it: {fetched.stderr}")
         unpacked = Path(scratch) / "unpacked"
         subprocess.run(["dpkg-deb", "-x", str(packages[0]), str(unpacked)], check=True)
         (unpacked / "usr" / "bin" / "promtool").replace(binary)
