@@ -24,6 +24,7 @@ from celeriac.embedding.registry import DEFAULT_MODEL
 from celeriac.errors import ConfigurationError
 from celeriac.home import embedded_redis, home_lock
 from celeriac.inline import Inline
+from celeriac.model import MIN_CHUNK_SIZE
 from celeriac.runtime import Runtime
 from celeriac.settings import Settings
 
@@ -45,7 +46,7 @@ NOT_SUCCEEDED = 3
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="The embedding model.")
 @click.option("--id", "id_field", help="Of records (.jsonl, .csv, .parquet): the field of the id.")
 @click.option("--text-field", "text_fields", multiple=True, help="Of records; may be repeated.")
-@click.option("--chunk-size", type=click.IntRange(16), default=256, show_default=True)
+@click.option("--chunk-size", type=click.IntRange(MIN_CHUNK_SIZE), default=256, show_default=True)
 @click.option(
     "--confirm-removal", is_flag=True, help="Remove however much of it is gone from PATH."
 )

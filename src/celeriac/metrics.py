@@ -143,7 +143,9 @@ class Metrics:
     def _try_flush(self) -> None:
         try:
             self.flush()
-        except (RedisError, ConfigurationError) as error:
+        except ConfigurationError:
+            return  # a command that runs without Redis: nobody asks it for metrics
+        except RedisError as error:
             logger.warning("metrics are kept", extra={"action": "metrics", "error": str(error)})
 
 
