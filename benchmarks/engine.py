@@ -136,7 +136,7 @@ def main() -> None:
     found = measure(texts, arguments.rounds, arguments.dtypes.split(","), arguments.by)
     report(found)
     if arguments.keep:
-        print(keep("engine", found))
+        print(keep("engine" if arguments.by == "clock" else "engine-processor", found))
 
 
 if __name__ == "__main__":

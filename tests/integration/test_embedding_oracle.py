@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from embedding_support.tiny_models import TINY_MODELS
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel
 
 from celeriac.embedding import registry
 from celeriac.embedding.base import Embedder, Vectors
@@ -146,12 +146,7 @@ def test_many_threads_get_the_oracles_vectors(case: Case) -> None:
 
 def test_with_padding_vectors_are_the_same(case: Case) -> None:
     """As where the attention of an architecture cannot be set."""
-    padded = TorchEmbedder(
-        case.model,
-        ModelTokenizer(case.model, find_folder(case.model, weights=False)),
-        Network(_plain(case), torch.device("cpu")),
-        token_budget=700,
-    )
+    padded = _plain(case, torch.float32)
 
     vectors = padded.embed(case.texts)
     padded.close()
@@ -159,19 +154,29 @@ def test_with_padding_vectors_are_the_same(case: Case) -> None:
     np.testing.assert_allclose(vectors, case.embedder.embed(case.texts), atol=1e-5)
 
 
-def _plain(case: Case) -> PreTrainedModel:
-    return AutoModel.from_pretrained(find_folder(case.model, weights=True)).eval()
+def _plain(case: Case, dtype: torch.dtype) -> TorchEmbedder:
+    """With torch's own layers, and padding."""
+    folder = find_folder(case.model, weights=True)
+    module = AutoModel.from_pretrained(folder, dtype=dtype).eval()
+    network = Network(module, torch.device("cpu"))
+    return TorchEmbedder(case.model, ModelTokenizer(case.model, folder), network, 700)
 
 
 def test_bfloat16_stays_close_to_float32(case: Case) -> None:
+    """Within 0.999; where random weights are too rough for that, as close as with torch's own
+    layers. A tiny model's tokenizer is another one each time, so it is now rough and now not."""
     texts = case.texts[:12]
+    expected = case.embedder.embed(texts)
     half = registry.load(case.model, device="cpu", dtype="bfloat16", environ={})
+    plain = _plain(case, torch.bfloat16)
 
-    vectors = half.embed(texts)
+    vectors, others = half.embed(texts), plain.embed(texts)
     half.close()
+    plain.close()
 
     assert vectors.dtype == np.float32
-    assert _cosines(vectors, case.embedder.embed(texts)).min() >= 0.999
+    rough = 1 - _cosines(others, expected).min()
+    assert 1 - _cosines(vectors, expected).min() <= max(0.001, 1.5 * rough)
 
 
 def test_int8_stays_near_float32(case: Case) -> None:
