@@ -49,7 +49,10 @@ class Knowledge:
         self._catalog.data_sources.unlink_all(base.id)
         self._catalog.knowledge_bases.delete(base.id)
         for index in indexes:
-            self.request(index, removal_limit=EVERYTHING)
+            try:
+                self.request(index, removal_limit=EVERYTHING)
+            except ConfigurationError:  # its model is not declared any more
+                self._catalog.generations.let_go(index.id)
 
     def index(self, tenant: str, knowledge_base_id: str, index_id: str) -> KnowledgeIndex:
         self.knowledge_base(tenant, knowledge_base_id)

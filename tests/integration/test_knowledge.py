@@ -225,6 +225,23 @@ def test_a_deleted_knowledge_base_leaves_no_points(library: Library) -> None:
     library.assert_holds(index, {})
 
 
+def test_one_whose_model_is_not_declared_any_more_leaves_no_points_either(
+    library: Library,
+) -> None:
+    index = library.new_index()
+    library.upload("a.txt", words(300))
+    library.world.run()
+    live = library.catalog.indexes.live(index.id)
+    assert live is not None
+    assert library.world.store.count(live.partition) > 0
+    library.world.models.pop("stub")
+    library.world.refresh()
+    library.knowledge.delete_knowledge_base(TENANT, library.base.id)
+    library.world.jobs.recover()
+    assert library.world.store.count(live.partition) == 0
+    assert library.catalog.indexes.live(index.id) is None
+
+
 def test_another_tenant_sees_nothing(library: Library) -> None:
     index = library.new_index()
     with pytest.raises(NotFound):

@@ -156,6 +156,18 @@ class Generations:
                 update(generations).where(unfinished).values(state=GenerationState.DROPPING)
             )
 
+    def let_go(self, index_id: str) -> None:
+        """Have every generation of an index dropped, where no job can run over it any more."""
+        mine = and_(
+            generations.c.index_id == index_id, generations.c.state != GenerationState.DROPPED
+        )
+        unread = update(indexes).where(indexes.c.id == index_id).values(live_generation=None)
+        with self._database.write() as connection:
+            connection.execute(unread)
+            connection.execute(
+                update(generations).where(mine).values(state=GenerationState.DROPPING)
+            )
+
     def claim_dropping(self, lease: float) -> Generation | None:
         """Take a generation whose points are to be deleted for `lease` seconds; None where there
         is none that is free. Two workers at one would do no harm, only work twice."""
