@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from functools import partial
 
 from flask import current_app
 
@@ -16,7 +15,7 @@ from celeriac.runtime import Runtime
 from celeriac.security.authentication import Authenticator
 from celeriac.watching import Watch
 from workers.application import app as celery
-from workers.dispatch import CeleryDispatcher, about_job
+from workers.dispatch import CeleryDispatcher
 
 STORE_CHECK_INTERVAL = 1.0
 """Seconds for which an answer of the store is believed."""
@@ -73,7 +72,7 @@ class Services:
         )
         return cls(
             runtime,
-            CeleryDispatcher(celery, partial(about_job, runtime)),
+            CeleryDispatcher(celery, runtime.job_names.of),
             StoreCheck(runtime),
             authenticator,
             Watch(runtime),

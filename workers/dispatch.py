@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 from celery import Celery
@@ -13,8 +13,7 @@ from kombu.exceptions import LimitExceeded, OperationalError
 from kombu.pools import producers
 from redis.exceptions import RedisError
 
-from celeriac.errors import BrokerUnavailable, CeleriacError, NotFound
-from celeriac.runtime import Runtime
+from celeriac.errors import BrokerUnavailable, CeleriacError
 
 PATIENCE = 3
 """Seconds that Redis has to take a message; there is one retry."""
@@ -31,7 +30,7 @@ class CeleryDispatcher:
 
     def __init__(self, app: Celery, about: About) -> None:
         self._app = app
-        self._about = lru_cache(maxsize=4096)(about)
+        self._about = about
 
     @cached_property
     def _connection(self) -> Connection:
@@ -85,15 +84,3 @@ class CeleryDispatcher:
             raise BrokerUnavailable(
                 f"Redis cannot be reached ({error}); check CELERIAC_REDIS_URL and that it runs."
             ) from error
-
-
-def about_job(runtime: Runtime, job_id: str) -> dict[str, str]:
-    """Tenant and entity type of a job.
-
-    Raises:
-        NotFound, CatalogUnavailable
-    """
-    job = runtime.catalog.jobs.get(job_id)
-    if job is None:
-        raise NotFound(f"There is no job {job_id!r}.")
-    return {"tenant": job.tenant, "type": job.entity_type}

@@ -10,14 +10,14 @@ from celeriac.jobs import JobRunner
 from celeriac.paging import PageRunner
 from celeriac.schedules import Schedules
 from workers.application import app
-from workers.dispatch import CeleryDispatcher, about_job
+from workers.dispatch import CeleryDispatcher
 from workers.endings import StepFailed, told
 from workers.process import runtime
 from workers.schedules import take_tick
 
 
 def _about(job_id: str) -> Mapping[str, str]:
-    return about_job(runtime(), job_id)
+    return runtime().job_names.of(job_id)
 
 
 dispatcher = CeleryDispatcher(app, _about)

@@ -53,6 +53,7 @@ def request_job(
     request = runtime.catalog.jobs.request(
         index_id, declared.tenant, declared.name, removal_limit, terms=terms
     )
+    runtime.job_names.note(request.job)
     if not request.joined:
         runtime.tracing.keep(request.job.id)
     if not (request.joined and runtime.announced.has(request.job.id)):

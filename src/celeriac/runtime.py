@@ -25,6 +25,7 @@ from celeriac.embedding.torch_engine import TorchEmbedder
 from celeriac.errors import ConfigurationError, ModelError, NotFound
 from celeriac.events import Events, Feed
 from celeriac.indexer import Indexer
+from celeriac.job_names import JobNames
 from celeriac.lately import Lately
 from celeriac.leases import Heartbeat
 from celeriac.metrics import Metrics, count_batch
@@ -60,6 +61,7 @@ class Runtime:
         self.slots = Slots()
         self.announced = Lately(ANNOUNCED)
         """Jobs that the workers were told of."""
+        self.job_names = JobNames(lambda: self.catalog)
         self.stopping = threading.Event()
         """Set when the process is asked to end: pages in hand are given back at their next
         checkpoint."""
