@@ -364,8 +364,8 @@ class Finisher:
             raise RemovalRefused(
                 f"The source no longer lists {found.gone} of the {found.markers} indexed entities, "
                 f"more than the {limit:.0%} that one job may remove. Nothing was removed. If that "
-                f"is right, confirm it: celeriac "
-                f"confirm-removal {job.id}, or POST /jobs/{job.id}/confirm-removal."
+                f"is right, confirm it: celeriac confirm-removal {job.id}, or "
+                f"POST /jobs/{job.id}/confirm-removal."
             )
 
     def _verify(

@@ -162,8 +162,8 @@ class Repairer:
             raise RemovalRefused(
                 f"The source no longer lists {removals} of the {markers} indexed entities, more "
                 f"than the {limit:.0%} that one job may remove. Nothing was repaired. If that is "
-                f"right, confirm it: celeriac "
-                f"confirm-removal {self._hold.job_id}, or POST /jobs/{self._hold.job_id}/confirm-removal."
+                f"right, confirm it: celeriac confirm-removal {self._hold.job_id}, or "
+                f"POST /jobs/{self._hold.job_id}/confirm-removal."
             )
 
     def _delete_strays(self) -> None:
