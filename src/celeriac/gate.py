@@ -105,8 +105,9 @@ class Gate:
                 f"The source no longer lists {lost} of the {markers} entities of the live "
                 f"generation {live.number}, or they cannot be indexed any more: more than the "
                 f"{limit:.0%} that one job may remove. Generation {self._building.number} does not "
-                f"go live. If that is right, confirm it: "
-                f"celeriac confirm-removal {self._job.id}, or POST /jobs/{self._job.id}/confirm-removal."
+                "go live. If that is right, confirm it: "
+                f"celeriac confirm-removal {self._job.id}, or "
+                f"POST /jobs/{self._job.id}/confirm-removal."
             )
         return lost
 
