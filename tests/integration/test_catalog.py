@@ -16,9 +16,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from celeriac.catalog import Catalog
+from celeriac.catalog.database import Database
 from celeriac.catalog.indexes import Generation, GenerationState, IndexRow
 from celeriac.catalog.jobs import Job, JobState
 from celeriac.catalog.pages import Claim
+from celeriac.catalog.postgresql import PING_TIMEOUT
 from celeriac.catalog.tables import metadata
 from celeriac.errors import (
     CatalogUnavailable,
@@ -543,3 +545,11 @@ def test_a_database_that_cannot_hold_every_text_says_so(postgres_url: str, encod
         with maintenance.connect() as connection:
             connection.exec_driver_sql(f"DROP DATABASE {name}")
         maintenance.dispose()
+
+
+def test_a_statement_may_take_longer_than_a_ping(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    with database.read() as connection:
+        slow = f"SELECT pg_sleep({PING_TIMEOUT + 0.5})"
+        assert connection.exec_driver_sql(slow).all() != []
+    database.close()

@@ -48,12 +48,23 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction for reading.
+        """For reading; see `statements`.
 
         Raises:
             CatalogUnavailable: the database cannot be reached.
         """
-        with self._transaction(write=False) as connection:
+        with self._alone(write=False) as connection:
+            yield connection
+
+    @contextmanager
+    def statements(self) -> Iterator[Connection]:
+        """For statements each of which takes effect by itself. On PostgreSQL that saves two
+        exchanges; on SQLite it is a transaction.
+
+        Raises:
+            CatalogUnavailable: the database cannot be reached.
+        """
+        with self._alone(write=True) as connection:
             yield connection
 
     @contextmanager
@@ -79,10 +90,26 @@ class Database:
             yield connection
 
     @contextmanager
-    def _transaction(self, *, write: bool) -> Iterator[Connection]:
+    def _alone(self, *, write: bool) -> Iterator[Connection]:
+        if self.engine.dialect.name != "postgresql":
+            with self._transaction(write=write) as connection:
+                yield connection
+            return
+        from celeriac.catalog.postgresql import in_use
+
+        with (
+            self._transaction(write=write, isolation_level="AUTOCOMMIT") as connection,
+            in_use(connection),
+        ):
+            yield connection
+
+    @contextmanager
+    def _transaction(self, *, write: bool, **options: str) -> Iterator[Connection]:
         try:
             with (
-                self.engine.connect().execution_options(celeriac_write=write) as connection,
+                self.engine.connect().execution_options(
+                    celeriac_write=write, **options
+                ) as connection,
                 connection.begin(),
             ):
                 yield connection

@@ -227,11 +227,11 @@ class Jobs:
         return job_of(row._mapping) if row else None
 
     def _waiting_or_new(self, new: Mapping[str, Any]) -> Request:
-        """The job that waits for the index, or else a new one of these values, in one transaction:
+        """The job that waits for the index, or else a new one of these values, in two statements:
         requests are many."""
         waiting = and_(jobs.c.index_id == indexes.c.id, jobs.c.state == JobState.QUEUED)
         query = select(jobs).select_from(indexes.outerjoin(jobs, waiting))
-        with self._database.write() as connection:
+        with self._database.statements() as connection:
             row = connection.execute(query.where(indexes.c.id == new["index_id"])).one_or_none()
             if row is not None and row.id is not None:
                 return Request(job_of(row._mapping), joined=True)

@@ -8,10 +8,12 @@ server itself keeps is frozen with it. So the client keeps one.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from sqlalchemy import Connection
 
 PING_TIMEOUT = 3.0
 """Seconds that a connection from the pool has to show that it lives."""
@@ -35,15 +37,30 @@ class PatientConnection(psycopg.Connection[Any]):
     before the answer to a commit.
     """
 
+    in_use = False
+    """Whether what commits by itself is a statement of the catalog, and not SQLAlchemy's ping."""
+
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **options: Any) -> Any:
         """Drive psycopg's exchange with the server to its end."""
-        # SQLAlchemy's ping commits by itself, the catalog's transactions never do.
-        seconds = PING_TIMEOUT if self.autocommit else ANSWER_TIMEOUT
+        is_ping = self.autocommit and not self.in_use
+        seconds = PING_TIMEOUT if is_ping else ANSWER_TIMEOUT
         try:
             return super().wait(_bounded(gen, seconds), *args, **options)
         except NoAnswer:
             self.close()
             raise
+
+
+@contextmanager
+def in_use(connection: Connection) -> Iterator[None]:
+    """Have what is asked on a connection from the pool answered in the time of a statement."""
+    driver = connection.connection.dbapi_connection
+    assert isinstance(driver, PatientConnection)
+    driver.in_use = True
+    try:
+        yield
+    finally:
+        driver.in_use = False
 
 
 def connect(
