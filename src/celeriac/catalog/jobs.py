@@ -53,6 +53,8 @@ MAX_CLASS = 128
 """Characters of an error's class that are kept."""
 FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 ACTIVE = (JobState.QUEUED, JobState.RUNNING)
+MOST_ATTEMPTS = 100
+"""How often another request may be faster before something else must be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +179,15 @@ class Jobs:
             "priority": terms.priority,
             "throttle": terms.throttle,
         }
+        attempts = 0
         while True:
+            attempts += 1
             try:
                 found = self._waiting_or_new(new)
             except IntegrityError:
                 # Another request was faster; its job is the one to join, unless it started.
+                if attempts == MOST_ATTEMPTS:
+                    raise
                 continue
             if not found.joined:
                 return found
