@@ -114,6 +114,10 @@ class Metrics:
     def close(self) -> None:
         """Add what is left, and end."""
         self._stop.set()
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.join()
         self._try_flush()
 
     def _add(self, metric: Metric, labels: Labels, parts: Mapping[str, float]) -> None:

@@ -237,6 +237,9 @@ class Runtime:
         self.stopping.set()
         self.slots.close()
         self.heartbeat.close()
+        metrics = self._opened.pop("metrics", None)
+        if isinstance(metrics, Metrics):
+            metrics.close()  # it writes once more
         opened, self._opened = self._opened, {}
         for value in reversed(list(opened.values())):
             close = getattr(value, "close", None)

@@ -9,17 +9,17 @@ from contextlib import contextmanager
 
 import corpora
 import pytest
-import yaml
 from collection import Cacm
 from deployment import Json, Process
+from sqlalchemy import update
 from trial import SECONDS_TO_RECOVER, Trial
 
+from celeriac.catalog import Catalog
+from celeriac.catalog.tables import schedules
+
 PAGE_SIZE = 5
-MINUTE = 60
-MINUTES = len("[2026-01-01 00:00")
-BEFORE_THE_TICK = 12.0
-"""Seconds: two beats start in less."""
-SENT = "Sending due task reindex"
+SENT = "Sending due task run-schedules"
+TICKS = 2
 
 
 @pytest.mark.matrix("reindexes")
@@ -90,36 +90,33 @@ def await_idle(trial: Trial, index_id: str) -> None:
 @pytest.mark.matrix("beats")
 def test_two_beats_make_one_job_of_a_tick(trial: Trial, cacm: Cacm) -> None:
     trial.write(corpora.some(trial.chance, cacm, 40))
-    with two_beats(trial) as beats:
+    path = f"/indexing/{trial.articles.tenant}/schedules"
+    new = {"entity_type": "article", "cron": "0 3 1 1 *"}
+    schedule = trial.service.client.post(path, json=new).json()
+    with two_beats(trial) as beats, trial.catalog() as catalog:
         for beat in beats:
-            beat.await_logged(SENT, MINUTE + SECONDS_TO_RECOVER)
-        trial.await_jobs(1)
-    sent = [line[:MINUTES] for beat in beats for line in beat.logged() if SENT in line]
-    trial.injected(len(sent))
-    assert len(set(sent)) < len(sent), "no tick was sent by both"
-    jobs = trial.await_jobs(len(set(sent)))
-    for job in jobs:
-        trial.end_right(f"/jobs/{job.id}")
-    assert len(trial.jobs()) == len(set(sent))
+            beat.await_logged(SENT, SECONDS_TO_RECOVER)
+        for tick in range(1, TICKS + 1):
+            make_due(catalog, schedule["id"])
+            for job in trial.await_jobs(tick):
+                trial.end_right(f"/jobs/{job.id}")
+            trial.injected(len(beats))
+    assert len(trial.jobs()) == TICKS
+
+
+def make_due(catalog: Catalog, schedule_id: str) -> None:
+    """Have a tick of the schedule be due."""
+    due = update(schedules).where(schedules.c.id == schedule_id)
+    with catalog.database.write() as connection:
+        connection.execute(due.values(next_at=catalog.database.now() - 1))
 
 
 @contextmanager
 def two_beats(trial: Trial) -> Iterator[list[Process]]:
-    """Two more beats with a schedule for this trial's type, whose clocks are just before a tick."""
-    configuration = yaml.safe_load(trial.articles.configuration.read_text())
-    tenant = configuration["tenants"][trial.articles.tenant]
-    tenant["entity_types"]["article"]["schedule"] = "* * * * *"
-    path = trial.articles.configuration.with_name("scheduled.yaml")
-    path.write_text(yaml.safe_dump(configuration))
-    ahead = MINUTE - BEFORE_THE_TICK - time.time() % MINUTE
+    """Two more beats."""
     beat = trial.service.processes["beat"]
-    environment = {
-        **beat.environment,
-        "CELERIAC_CONFIG": str(path),
-        "CELERIAC_TEST_CLOCK": str(ahead),
-    }
     beats = [
-        Process(name, beat.command, environment, beat.log.with_name(f"{name}.log"))
+        Process(name, beat.command, beat.environment, beat.log.with_name(f"{name}.log"))
         for name in ("beat-1", "beat-2")
     ]
     for one in beats:
