@@ -92,10 +92,13 @@ class Served:
 
 
 @contextlib.contextmanager
-def gunicorn(application: str, folder: Path, environment: Mapping[str, str]) -> Iterator[Served]:
+def gunicorn(
+    application: str, folder: Path, environment: Mapping[str, str], *options: str
+) -> Iterator[Served]:
     (port,) = servers.free_ports(1)
     command = [
         *(sys.executable, "-m", "gunicorn", application, "--bind", f"127.0.0.1:{port}"),
+        *options,
         *("--workers", "2", "--worker-class", "gthread", "--threads", "8", "--keep-alive", "30"),
     ]
     path = f"{ROOT / 'src'}:{ROOT}"
@@ -336,7 +339,10 @@ def main() -> int:
         key = new_key(database)
         environment = settings(folder, redis, database, qdrant)
         api = stack.enter_context(gunicorn("api:create_app()", folder, environment))
-        plain = stack.enter_context(gunicorn("benchmarks.requests:bare()", folder, environment))
+        # gunicorn.conf.py is about celeriac's own application.
+        plain = stack.enter_context(
+            gunicorn("benchmarks.requests:bare()", folder, environment, "--config", os.devnull)
+        )
         met = compare(api, plain, key, arguments.rounds)
         if arguments.seconds:
             met = load(api, key, arguments.seconds) and met
