@@ -76,7 +76,8 @@ def job_page(job_id: str) -> str:
     """One job: how far it is, why it does not move, what failed and why."""
     watched = owned("job", job_id, services().watch.job)
     job = watched.job
-    title = _titles().get(job.index_id, job.entity_type)
+    titles = services().runtime.catalog.overviews.titles([job.tenant])
+    title = titles.get(job.index_id, job.entity_type)
     return render_template(
         "console/job.html",
         job={**watched_resource(watched), "title": title},

@@ -21,8 +21,6 @@ class IndexSummary:
     """Of the entity type, or the key of a knowledge base's index."""
     title: str
     """What people call it."""
-    is_declared: bool
-    """Whether it is an entity type of the configuration file."""
     live: Generation | None
     active: Job | None
     """The job that runs, or waits."""
@@ -66,7 +64,6 @@ def overview(runtime: Runtime, tenants: Collection[str] | None) -> list[IndexSum
             tenant=tenant,
             name=name,
             title=titles.get(index_id, name),
-            is_declared=(tenant, name) in declared,
             live=live.get(index_id),
             active=active.get(index_id),
             ended=ended.get(index_id),
