@@ -26,6 +26,7 @@ from sqlalchemy.exc import IntegrityError
 
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.lists import Window, count_of, window_of
+from celeriac.catalog.requests import waiting_or_new
 from celeriac.catalog.tables import indexes, job_errors, jobs, pages
 from celeriac.model import COUNTERS, Counters, EntityFailure, Priority, Selection
 
@@ -179,15 +180,9 @@ class Jobs:
             "priority": terms.priority,
             "throttle": terms.throttle,
         }
-        attempts = 0
-        while True:
-            attempts += 1
-            try:
-                found = self._waiting_or_new(new)
-            except IntegrityError:
-                # Another request was faster; its job is the one to join, unless it started.
-                if attempts == MOST_ATTEMPTS:
-                    raise
+        for _ in range(MOST_ATTEMPTS):
+            found = self._waiting_or_new(new)
+            if found is None:
                 continue
             if not found.joined:
                 return found
@@ -195,6 +190,7 @@ class Jobs:
             if joined is not None:
                 return Request(joined, joined=True)
             # It started meanwhile, without what was asked for.
+        raise RuntimeError(f"a job of index {index_id} could neither be made nor joined")
 
     def _join(
         self, waiting: Job, removal_limit: float | None, retry: Selection | None
@@ -232,21 +228,18 @@ class Jobs:
             row = connection.execute(query).one_or_none()
         return job_of(row._mapping) if row else None
 
-    def _waiting_or_new(self, new: Mapping[str, Any]) -> Request:
-        """The job that waits for the index, or else a new one of these values, in two statements:
-        requests are many."""
-        waiting = and_(jobs.c.index_id == indexes.c.id, jobs.c.state == JobState.QUEUED)
-        query = select(jobs).select_from(indexes.outerjoin(jobs, waiting))
+    def _waiting_or_new(self, new: Mapping[str, Any]) -> Request | None:
+        """The job that waits for the index, or else a new one of these values, in one exchange with
+        a server: requests are many. None where another was faster, or the index had to be made."""
+        values = {"id": str(uuid.uuid4()), "state": JobState.QUEUED, **new}
+        given = {f"new_{name}": value for name, value in values.items()}
         with self._database.statements() as connection:
-            row = connection.execute(query.where(indexes.c.id == new["index_id"])).one_or_none()
-            if row is not None and row.id is not None:
-                return Request(job_of(row._mapping), joined=True)
-            if row is None:
-                self._insert_index(connection, new)
-            values = {"id": str(uuid.uuid4()), "state": JobState.QUEUED, **new}
-            statement = jobs.insert().values(created_at=epoch_now(), **values).returning(jobs)
-            job = job_of(connection.execute(statement).one()._mapping)
-        return Request(job, joined=False)
+            for statement in waiting_or_new(connection.dialect.name):
+                row = connection.execute(statement, given).one_or_none()
+                if row is not None:
+                    return Request(job_of(row._mapping), joined=row.joined)
+            self._insert_index(connection, new)
+        return None
 
     def _insert_index(self, connection: Connection, new: Mapping[str, Any]) -> None:
         values = {"id": new["index_id"], "tenant": new["tenant"], "entity_type": new["entity_type"]}
