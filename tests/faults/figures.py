@@ -21,6 +21,7 @@ MATRIX = {
     "redis frozen": "Redis frozen",
     "redis full": "Redis full",
     "qdrant killed": "Qdrant killed in the middle of a write",
+    "qdrant emptied": "Qdrant restarted empty",
     "qdrant frozen": "Qdrant frozen",
     "sql away": "SQL unreachable",
     "sql frozen": "PostgreSQL frozen",

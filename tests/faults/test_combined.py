@@ -69,6 +69,7 @@ FAULTS: tuple[Callable[[Trial], None], ...] = (
     outages.sql_away,
     outages.sql_frozen,
     outages.qdrant_killed,
+    outages.qdrant_emptied,
     outages.qdrant_frozen,
     outages.every_worker_killed,
 )

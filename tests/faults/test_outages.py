@@ -20,6 +20,7 @@ FAULTS = {
     "sql away": outages.sql_away,
     "sql frozen": outages.sql_frozen,
     "qdrant killed": outages.qdrant_killed,
+    "qdrant emptied": outages.qdrant_emptied,
     "qdrant frozen": outages.qdrant_frozen,
     "killed": outages.every_worker_killed,
 }
