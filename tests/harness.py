@@ -139,6 +139,7 @@ class World:
         self.source = ListSource([])
         self.entity_type = declared()
         self.messages = Messages()
+        self._ended: list[Runtime] = []
         self.models = dict(registry.BUILTIN)
         self._settings = Settings.load(
             {
@@ -155,6 +156,11 @@ class World:
         runtime = Runtime(self._settings)
         runtime.preset(store=store)
         return runtime
+
+    def restart(self) -> None:
+        """Have another process in place of this one, with the same store."""
+        self._ended.append(self.runtime)
+        self.runtime = self._runtime(self.store)
 
     def declare(self, **changes: Any) -> None:
         """Declare the entity type anew, with another spec."""
@@ -246,4 +252,5 @@ class World:
             self.store.delete_partition(generation.partition)
 
     def close(self) -> None:
-        self.runtime.close()
+        for runtime in [*self._ended, self.runtime]:
+            runtime.close()

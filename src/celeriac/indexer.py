@@ -11,7 +11,7 @@ it touches another chunk; it puts the new chunks in place before it deletes thos
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from celeriac.model import (
     Outcome,
     Partition,
     RenderedEntity,
-    digest_of,
 )
 from celeriac.rendering import Renderer
 from celeriac.stages import Stage
@@ -50,10 +49,7 @@ class _Changed:
     fingerprint: str
     split: SplitText
     marker: Marker | None
-    digests: tuple[str, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.digests = tuple(digest_of(chunk.text) for chunk in self.split.chunks)
+    digests: tuple[str, ...]
 
     @property
     def id(self) -> str:
@@ -76,14 +72,17 @@ class Indexer:
         renderer: Renderer,
         chunker: Chunker,
         embed: Embed,
+        digest: Callable[[str], str],
         store: VectorStore,
     ) -> None:
-        """`identity` is what each point's metadata says of the index: tenant and entity_type."""
+        """`identity` is what each point's metadata says of the index: tenant and entity_type;
+        `digest` tells chunks apart whose vectors differ: `IndexSpec.chunk_digest`."""
         self.partition = partition
         self._identity = identity
         self._renderer = renderer
         self._chunker = chunker
         self._embed_texts = embed
+        self._digest = digest
         self._store = store
 
     def index(
@@ -140,9 +139,12 @@ class Indexer:
             splits = self._chunker.split_many([one.text for one, _, _ in changed])
             step.items = sum(len(split.chunks) for split in splits)
         return [
-            _Changed(one, fingerprint, split, marker)
+            _Changed(one, fingerprint, split, marker, self._digests(split))
             for (one, fingerprint, marker), split in zip(changed, splits, strict=True)
         ]
+
+    def _digests(self, split: SplitText) -> tuple[str, ...]:
+        return tuple(self._digest(chunk.text) for chunk in split.chunks)
 
     def _empty(
         self, one: RenderedEntity, marker: Marker | None, checkpoint: Checkpoint, tally: Tally
@@ -164,7 +166,7 @@ class Indexer:
             tally.indexed(one.id, one.fingerprint, one.split)
 
     def _stored_vectors(self, group: Sequence[_Changed]) -> dict[str, Vector]:
-        """Vectors of the chunks these entities have already, by digest of their text."""
+        """Vectors of the chunks these entities have already, by digest."""
         held = [
             (one.id, number)
             for one in group

@@ -17,7 +17,13 @@ from celeriac.catalog.pages import Trouble
 from celeriac.counts import Counts
 from celeriac.dispatch import LONGEST_WAIT, Dispatcher
 from celeriac.endings import NOTHING, Ending
-from celeriac.errors import BrokerUnavailable, CeleriacError, NotFound, TransientError
+from celeriac.errors import (
+    BrokerUnavailable,
+    CeleriacError,
+    ConfigurationError,
+    NotFound,
+    TransientError,
+)
 from celeriac.generations import in_force
 from celeriac.progress import START
 from celeriac.removal import remove_dropped
@@ -210,10 +216,22 @@ class JobRunner:
                 self._send_pages(one.job_id, silent_for=SILENCE)
         self._catalog.listings.clear_ended()
         self._catalog.entries.settle()
+        for index_id in self._catalog.generations.orphaned():
+            self._catalog.generations.let_go(index_id)
         for index_id in self._catalog.entries.unattended(SILENCE):
-            index = self._catalog.indexes.get(index_id)
-            request_job(self._runtime, self._dispatcher, index.tenant, index.entity_type)
+            self._attend(index_id)
         remove_dropped(self._runtime)
+
+    def _attend(self, index_id: str) -> None:
+        """Request the job that a change of the index waits for."""
+        index = self._catalog.indexes.get(index_id)
+        try:
+            request_job(self._runtime, self._dispatcher, index.tenant, index.entity_type)
+        except ConfigurationError as error:
+            logger.warning(
+                "index cannot be had",
+                extra={"action": "recover", "index": index_id, "error": str(error)},
+            )
 
     def send_pending(self, job: Job) -> None:
         """Send whatever a job waits for, if it is to go on."""

@@ -4,7 +4,8 @@ control and the batch contract, which differ in how they say them."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -17,7 +18,15 @@ from celeriac.data_sources import check_data_source
 from celeriac.definitions import EVERYTHING
 from celeriac.dispatch import Dispatcher
 from celeriac.documents import media_type_of
-from celeriac.errors import ConfigurationError, Conflict, EmptyDocument, NotFound, TooLarge
+from celeriac.errors import (
+    BrokerUnavailable,
+    CeleriacError,
+    ConfigurationError,
+    Conflict,
+    EmptyDocument,
+    NotFound,
+    TooLarge,
+)
 from celeriac.jobs import request_job
 from celeriac.model import Splitting
 from celeriac.runtime import Runtime
@@ -48,11 +57,9 @@ class Knowledge:
         self._catalog.documents.delete_all(base.id)
         self._catalog.data_sources.unlink_all(base.id)
         self._catalog.knowledge_bases.delete(base.id)
-        for index in indexes:
-            try:
-                self.request(index, removal_limit=EVERYTHING)
-            except ConfigurationError:  # its model is not declared any more
-                self._catalog.generations.let_go(index.id)
+        # What no job takes out `recover` does.
+        with suppress(ConfigurationError):
+            self._request_each(indexes, EVERYTHING)
 
     def index(self, tenant: str, knowledge_base_id: str, index_id: str) -> KnowledgeIndex:
         self.knowledge_base(tenant, knowledge_base_id)
@@ -240,8 +247,19 @@ class Knowledge:
             )
 
     def _request_all(self, base: KnowledgeBase, removal_limit: float | None = None) -> None:
-        for index in self._catalog.knowledge_bases.all_indexes(base.id):
-            self.request(index, removal_limit)
+        self._request_each(self._catalog.knowledge_bases.all_indexes(base.id), removal_limit)
+
+    def _request_each(self, indexes: Iterable[KnowledgeIndex], removal_limit: float | None) -> None:
+        """Request a job over each, also where that of another is refused or cannot be announced:
+        what the job is for was done, and nobody will ask for the others' again."""
+        problems: list[CeleriacError] = []
+        for index in indexes:
+            try:
+                self.request(index, removal_limit)
+            except (BrokerUnavailable, ConfigurationError) as error:
+                problems.append(error)
+        if problems:
+            raise problems[0]
 
     def request(self, index: KnowledgeIndex, removal_limit: float | None = None) -> Request:
         """Queue a job over an index, or join the one that waits."""

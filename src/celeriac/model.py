@@ -103,6 +103,10 @@ class IndexSpec:
     def digest(self) -> str:
         return digest_of(asdict(self))
 
+    def chunk_digest(self, text: str) -> str:
+        """Of a chunk's text and of the model that embeds it: equal ones mean equal vectors."""
+        return digest_of([self.model_digest, text])
+
 
 @dataclass(frozen=True, slots=True)
 class Entity:

@@ -21,7 +21,7 @@ from celeriac.errors import NotFound
 from celeriac.generations import in_force
 from celeriac.indexer import GROUP_CHUNKS
 from celeriac.ledger import Ledger, temporary_ledger
-from celeriac.model import EntityFailure, Outcome, Partition, RenderedEntity, digest_of
+from celeriac.model import EntityFailure, Outcome, Partition, RenderedEntity
 from celeriac.rendering import Renderer
 from celeriac.runtime import Runtime
 from celeriac.store.base import VOID, Marker, VectorStore
@@ -173,6 +173,7 @@ class _Planner:
         self._store = _Reader(runtime.store, target)
         self._survey = Survey(self._source, Renderer(declared.spec), ledger)
         self._chunker = Chunker(declared.spec.splitting, runtime.counter(declared.spec.model))
+        self._digest = declared.spec.chunk_digest
         self._ledger = ledger
         self._counts = _Counts()
 
@@ -216,7 +217,7 @@ class _Planner:
                 [marker for position in group if (marker := changed[position][1]) is not None]
             )
             for chunk in (chunk for position in group for chunk in splits[position].chunks):
-                digest = digest_of(chunk.text)
+                digest = self._digest(chunk.text)
                 if digest in held:
                     self._counts.chunks_reused += 1
                 else:

@@ -204,6 +204,7 @@ class Runtime:
             renderer=Renderer(spec),
             chunker=Chunker(spec.splitting, self.counter(spec.model)),
             embed=lambda texts: self.usable(spec.model).embed(texts),
+            digest=spec.chunk_digest,
             store=self.store,
         )
 

@@ -153,6 +153,36 @@ def test_one_worker_that_computes_wrongly_is_enough(
     assert_refused(world, job, "of 30 sampled chunks", "different files of one model")
 
 
+def test_what_another_model_left_under_a_number_is_not_taken_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A catalog that was lost, or restored, counts generations anew, in collections that it does
+    not know any more."""
+    entities = [article(number, words=200) for number in range(20)]
+    indexed(world, entities)
+    forget_generations(world)
+    embed, model = StubEmbedder.embed, StubEmbedder(world.models["stub"])
+    # As a model does of which a prefix was changed: its vectors are others, and not far away.
+    embed_as(
+        monkeypatch, lambda texts: np.roll(embed(model, texts), 1, 1) + 3 * embed(model, texts)
+    )
+    world.models["stub"] = replace(world.models["stub"], passage_prefix="passage: ")
+    declare(world, model_digest=world.models["stub"].digest)
+    job = world.reindex()
+    assert_went_live(world, job, 1)
+    assert job.gate is not None
+    assert job.gate["similarity"] > 0.9999
+    assert job.counters.embedded == job.counters.chunks
+    world.assert_index_equals(entities)
+
+
+def forget_generations(world: World) -> None:
+    with world.runtime.catalog.database.write() as connection:
+        connection.exec_driver_sql("UPDATE indexes SET live_generation = NULL")
+        connection.exec_driver_sql("DELETE FROM generations")
+    world.restart()
+
+
 @pytest.mark.parametrize("value", [1.0, 0.0])
 def test_vectors_that_are_all_alike_do_not_go_live(
     world: World, monkeypatch: pytest.MonkeyPatch, value: float

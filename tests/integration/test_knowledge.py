@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from harness import NAME, TENANT, World
+from harness import NAME, TENANT, Messages, World
 from marshmallow import ValidationError
 from oracle import expected_chunks, indexed_chunks
 
@@ -21,6 +21,7 @@ from celeriac.catalog.knowledge_bases import DataOriginType, KnowledgeBase, Know
 from celeriac.catalog.lists import Window
 from celeriac.configuration import Tenant
 from celeriac.errors import (
+    BrokerUnavailable,
     ConfigurationError,
     Conflict,
     EmptyDocument,
@@ -200,6 +201,89 @@ def test_a_change_whose_request_was_lost_is_taken_up(library: Library) -> None:
     assert library.catalog.entries.unattended(0) == []
     library.world.run()
     library.assert_holds(index, {document.id: "some text"})
+
+
+def test_an_index_whose_model_is_not_declared_any_more_holds_up_no_other(library: Library) -> None:
+    library.world.models["other"] = replace(library.world.models["stub"], name="other")
+    library.world.refresh()
+    index = library.new_index()
+    unusable = library.knowledge.create_index(
+        TENANT, library.base.id, name="other", description="", model="other", splitting=SPLITTING
+    )
+    library.world.models.pop("other")
+    library.world.refresh()
+    with pytest.raises(ConfigurationError, match="not declared any more"):
+        library.upload("a.txt", "some text")
+    document = library.catalog.documents.list(library.base.id, Window())[0][0]
+    library.world.run()
+    library.assert_holds(index, {document.id: "some text"})
+    with library.catalog.database.write() as connection:
+        connection.exec_driver_sql("UPDATE entries SET updated_at = updated_at - 1000")
+    assert unusable.id in library.catalog.entries.unattended(60)
+    library.world.jobs.recover()
+
+
+@pytest.mark.parametrize("origin", DataOriginType)
+def test_a_knowledge_base_that_could_not_be_taken_out_at_once_leaves_no_points(
+    library: Library, linked: Linked, origin: DataOriginType, tmp_path: Path
+) -> None:
+    world = library.world
+    if origin == DataOriginType.DATA_SOURCES:
+        declare_files(world, tmp_path / "texts", ["a.txt", "b.txt"])
+        linked.link(DataSourceType.ENTITY_TYPE, NAME)
+        index = linked.index
+    else:
+        library.base = library.new_base()
+        index = library.new_index()
+        library.upload("a.txt", "some text")
+    world.run()
+    live = library.catalog.indexes.live(index.id)
+    assert live is not None
+    assert world.store.count(live.partition) > 0
+    library.knowledge.delete_knowledge_base(TENANT, library.base.id)
+    [job] = library.catalog.jobs.of_index(index.id, JobState.QUEUED)
+    library.catalog.jobs.fail(job.id, "the store was away for too long")
+    world.messages.waiting.clear()
+    world.jobs.recover()
+    world.run()
+    world.jobs.recover()
+    assert world.store.count(live.partition) == 0
+
+
+class Broken(Messages):
+    """A broker that takes nothing."""
+
+    def start_job(self, job_id: str) -> None:
+        raise BrokerUnavailable(job_id)
+
+
+def test_a_change_is_queued_for_every_index_although_the_broker_is_away(library: Library) -> None:
+    indexes = [library.new_index("first"), library.new_index("second")]
+    document = library.upload("a.txt", "some text")
+    library.world.run()
+    knowledge = Knowledge(library.world.runtime, Broken())
+    with pytest.raises(BrokerUnavailable):
+        knowledge.delete_document(library.base, document.id)
+    for index in indexes:
+        assert library.catalog.jobs.waiting(index.id) is not None
+    library.world.jobs.recover()
+    library.world.run()
+    for index in indexes:
+        library.assert_holds(index, {})
+
+
+def test_a_knowledge_base_is_deleted_although_the_broker_is_away(library: Library) -> None:
+    indexes = [library.new_index("first"), library.new_index("second")]
+    library.upload("a.txt", "some text")
+    library.world.run()
+    with pytest.raises(BrokerUnavailable):
+        Knowledge(library.world.runtime, Broken()).delete_knowledge_base(TENANT, library.base.id)
+    library.world.jobs.recover()
+    library.world.run()
+    library.world.jobs.recover()
+    for index in indexes:
+        for generation in library.catalog.generations.of_index(index.id):
+            assert library.world.store.count(generation.partition) == 0
 
 
 def test_one_indexing_waits_and_another_is_refused(library: Library) -> None:

@@ -136,6 +136,29 @@ def test_a_file_replaced_in_the_middle_is_noticed(
         source.page(cursor)
 
 
+def test_a_parquet_file_replaced_by_one_of_as_many_rows_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write_parquet(path, records(20))
+    cursor = files(path, page_size=5).page(None).next_cursor
+    fresh = tmp_path / "fresh"
+    write_parquet(fresh, records(20)[::-1])  # an export in another order
+    fresh.replace(path)
+    with pytest.raises(SourceError, match=r"has changed while it was being listed.*start the job"):
+        files(path, page_size=5).page(cursor)
+
+
+@pytest.mark.parametrize(("suffix", "write"), TABLES)
+def test_the_only_file_vanishing_is_an_error(tmp_path: Path, suffix: str, write: Write) -> None:
+    """Whoever replaces it may be between removing the old one and writing the new."""
+    path = tmp_path / f"a.{suffix}"
+    write(path, records(20))
+    source = files(path, page_size=5)
+    cursor = source.page(None).next_cursor
+    path.unlink()
+    with pytest.raises(SourceError, match=r"went away while it was being listed.*start the job"):
+        source.page(cursor)
+
+
 @pytest.mark.parametrize(("suffix", "write"), TABLES)
 def test_a_file_that_vanishes_ends_there_and_the_next_follows(
     tmp_path: Path, suffix: str, write: Write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -210,6 +211,29 @@ def test_a_cursor_that_does_not_move_is_noticed(server: RestServer) -> None:
     server.respond = lambda _: Response({"items": [], "next": "same"})
     with pytest.raises(SourceError, match="the same page twice"):
         list_all(rest(server, items="items", pagination={"kind": "cursor", "next_path": "next"}))
+
+
+@pytest.mark.parametrize("pages", [1, 2, 3, 5])
+@pytest.mark.parametrize("where", ["body", "header"])
+def test_an_api_that_begins_again_without_end_is_noticed(
+    server: RestServer, pages: int, where: str
+) -> None:
+    """Each cursor, and each link, is another one: with the time in it, say."""
+    asked = itertools.count()
+
+    def respond(_: Request) -> Response:
+        number = next(asked)
+        items = entities(20)[3 * (number % pages) :][:3]
+        if where == "body":
+            return Response({"items": items, "next": f"token-{number}"})
+        link = f'</items?at={number}>; rel="next"'
+        return Response({"items": items}, headers={"Link": link})
+
+    server.respond = respond
+    pagination = {"kind": "cursor", "next_path": "next"} if where == "body" else {"kind": "link"}
+    with pytest.raises(SourceError, match="sent the same page twice"):
+        list_all(rest(server, items="items", pagination=pagination))
+    assert len(server.requests) < 4 * pages + 2
 
 
 @pytest.mark.parametrize(

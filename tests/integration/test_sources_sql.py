@@ -233,6 +233,20 @@ def test_a_collation_that_ignores_case_loses_no_row(postgres_url: str) -> None:
         assert sorted(listed.ids) == sorted(name for name in NAMES if name.strip())
 
 
+@pytest.mark.parametrize("page_size", [1, 2, 3])
+def test_ids_that_the_database_takes_for_equal_are_not_lost(
+    sqlite_url: str, page_size: int
+) -> None:
+    """A query's result, or a table without a primary key, may hold several such."""
+    run(
+        sqlite_url,
+        "CREATE TABLE products (id text COLLATE NOCASE)",
+        "INSERT INTO products VALUES ('a'), ('A'), ('b'), ('B'), ('b'), ('c')",
+    )
+    with pytest.raises(SourceError, match=r"'id' .* takes for equal.*set the source's `key`"):
+        list_anew(lambda: sql(sqlite_url, page_size=page_size))
+
+
 @given(names=st.sets(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
                              min_size=1, max_size=5), max_size=15),
        size=st.integers(1, 4))  # fmt: skip

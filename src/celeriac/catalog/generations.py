@@ -17,8 +17,8 @@ from celeriac.catalog.indexes import (
     generation_of,
     retire_live,
 )
-from celeriac.catalog.jobs import FINAL, JobState
-from celeriac.catalog.tables import generations, indexes, jobs
+from celeriac.catalog.jobs import ACTIVE, FINAL, JobState
+from celeriac.catalog.tables import entries, generations, indexes, jobs, knowledge_indexes
 from celeriac.errors import Conflict
 
 
@@ -156,14 +156,30 @@ class Generations:
                 update(generations).where(unfinished).values(state=GenerationState.DROPPING)
             )
 
+    def orphaned(self) -> list[str]:
+        """Ids of the indexes of deleted knowledge bases that have a generation still, and no job
+        that takes its points out."""
+        given_up = (GenerationState.DROPPING, GenerationState.DROPPED)
+        mine = generations.c.index_id == knowledge_indexes.c.id
+        job = and_(jobs.c.index_id == knowledge_indexes.c.id, jobs.c.state.in_(ACTIVE))
+        query = select(knowledge_indexes.c.id).where(
+            knowledge_indexes.c.deleted_at.is_not(None),
+            exists().where(mine, generations.c.state.not_in(given_up)),
+            ~exists().where(job),
+        )
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
     def let_go(self, index_id: str) -> None:
-        """Have every generation of an index dropped, where no job can run over it any more."""
+        """Have every generation of an index dropped, and its entries forgotten, where nobody asks
+        for a job over it any more."""
         mine = and_(
             generations.c.index_id == index_id, generations.c.state != GenerationState.DROPPED
         )
         unread = update(indexes).where(indexes.c.id == index_id).values(live_generation=None)
         with self._database.write() as connection:
             connection.execute(unread)
+            connection.execute(entries.delete().where(entries.c.index_id == index_id))
             connection.execute(
                 update(generations).where(mine).values(state=GenerationState.DROPPING)
             )

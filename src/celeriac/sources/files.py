@@ -184,16 +184,25 @@ class FilesSource:
         current = self._storage.current(file)
         stream = current and self._storage.open(current)
         if not current or not stream:
+            self._require_another(file, cursor)
             return None
         position = Position.decode(cursor) if cursor is not None else None
         if position is not None and position.values.get("file") != file.name:
             position = None
-        table = OpenTable(stream, self._storage.place(file), self._table)
+        table = OpenTable(stream, self._storage.place(file), current.version, self._table)
         try:
             return OpenFile(current, stream, _READERS[self._format_of(file)](table, position))
         except BaseException:
             stream.close()
             raise
+
+    def _require_another(self, file: StoredFile, cursor: str | None) -> None:
+        """Without its only file a path is an error on the first page, so it is on a later one."""
+        if cursor is not None and self._storage.names(file):
+            raise SourceError(
+                f"{self._storage.place(file)} went away while it was being listed; start the job "
+                "again once it is back."
+            )
 
     def _format_of(self, file: StoredFile) -> str:
         if self._format != AUTO:

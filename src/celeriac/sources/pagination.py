@@ -132,14 +132,14 @@ class Cursors:
         self,
         position: Position | None,
         answer: Answer,
-        items: Sequence[Any],  # noqa: ARG002 - an empty page may have a next one
+        items: Sequence[Any],
     ) -> Next | None:
         token = self._token(answer)
         if not token:
             return None
         if position is not None and token == position.text("next"):
             raise _endless(answer, self.param)
-        return {"next": token, "page": 2 if position is None else position.number("page") + 1}
+        return {"next": token, **_onwards(position, answer, items, self.param)}
 
     def _token(self, answer: Answer) -> str | None:
         if self.next_header is not None:
@@ -175,7 +175,7 @@ class Links:
         self,
         position: Position | None,
         answer: Answer,
-        items: Sequence[Any],  # noqa: ARG002 - an empty page may have a next one
+        items: Sequence[Any],
     ) -> Next | None:
         target = next_link(answer.headers.get("Link", ""))
         if target is None:
@@ -183,7 +183,7 @@ class Links:
         link = self._relative(answer, target)
         if position is not None and link == position.text("link"):
             raise _endless(answer, "Link")
-        return {"link": link, "page": 2 if position is None else position.number("page") + 1}
+        return {"link": link, **_onwards(position, answer, items, "Link")}
 
     def _relative(self, answer: Answer, target: str) -> str:
         try:
@@ -260,6 +260,22 @@ def _digest_unless_repeated(
     if position is not None and digest == position.text("digest"):
         raise _endless(answer, param)
     return digest
+
+
+def _onwards(position: Position | None, answer: Answer, items: Sequence[Any], param: str) -> Next:
+    """The next page's number, and the digest of an earlier page that must not come again.
+
+    That is the last one whose number is a power of two, so that a listing which begins again after
+    any number of pages is noticed (Brent, 1980). An empty page may come again, and have a next one.
+    """
+    number = 1 if position is None else position.number("page")
+    landmark = "" if position is None else position.text("landmark")
+    digest = digest_of(items) if items else ""
+    if digest and digest == landmark:
+        raise _endless(answer, param)
+    if number & (number - 1) == 0:
+        landmark = digest
+    return {"page": number + 1, "landmark": landmark}
 
 
 def _endless(answer: Answer, param: str) -> SourceError:

@@ -39,14 +39,15 @@ class ParquetReader:
             self._file = pq.ParquetFile(
                 table.stream, buffer_size=COLUMN_BUFFER_BYTES, pre_buffer=False
             )
-        self._rows = _rows(self._file, *_start(self._file, position, self._place))
+        self._version = table.version
+        self._rows = _rows(self._file, *_start(self._version, position, self._place))
 
     def fill(self, page: PageBuilder) -> Resume | None:
         with _broken_file(self._place):
             for group, row, record in self._rows:
                 self._list(plain(record), _number(self._file, group, row), page)
                 if page.full:
-                    return _after(self._file, group, row)
+                    return _after(self._file, group, row, self._version)
         return None
 
     def _list(self, fields: Mapping[str, Any], number: int, page: PageBuilder) -> None:
@@ -74,26 +75,26 @@ def _broken_file(place: str) -> Iterator[None]:
         ) from error
 
 
-def _start(file: pq.ParquetFile, position: Position | None, place: str) -> tuple[int, int]:
+def _start(version: str, position: Position | None, place: str) -> tuple[int, int]:
     """Row group and row within it."""
     if position is None:
         return 0, 0
-    if position.number("rows") != file.metadata.num_rows:
+    if position.text("version") != version:  # its rows may be as many, in another order
         raise SourceError(
-            f"{place} has changed while it was being listed: it had {position.number('rows')} rows "
-            f"and has {file.metadata.num_rows}; start the job again."
+            f"{place} has changed while it was being listed: it was written again; start the job "
+            "again."
         )
     return position.number("group"), position.number("row")
 
 
-def _after(file: pq.ParquetFile, group: int, row: int) -> Resume | None:
+def _after(file: pq.ParquetFile, group: int, row: int, version: str) -> Resume | None:
     """Where the row after this one stands."""
     row += 1
     if row == file.metadata.row_group(group).num_rows:
         group, row = group + 1, 0
     if group == file.num_row_groups:
         return None
-    return {"group": group, "row": row, "rows": file.metadata.num_rows}
+    return {"group": group, "row": row, "version": version}
 
 
 def _number(file: pq.ParquetFile, group: int, row: int) -> int:

@@ -27,6 +27,8 @@ PAGE_BYTES = 8 << 20
 """A page ends once it has read this much, so that it stays seconds of work."""
 ROW_BUFFER = 100
 """Rows fetched at once."""
+MOST_TIES = 100
+"""Rows looked at that the database takes for one."""
 LOOKUP_SIZE = 100
 """Ids asked for in one statement."""
 
@@ -105,6 +107,13 @@ class Listing:
         """The rows with one of these values in the id's column, in order."""
         source = self._source()
         return self._listed(source, source.c[self.id].in_(_untyped("id", ids)))
+
+    def ids_at(self, keys: Sequence[Key]) -> sa.Select[Any]:
+        """The different ids of the rows that the database takes for the one with these keys."""
+        source = self._source()
+        bound = _untyped("at", keys)
+        equal = [source.c[name] == value for name, value in zip(self.order, bound, strict=True)]
+        return sa.select(source.c[self.id]).where(*equal).limit(MOST_TIES)
 
     def any_id(self) -> sa.Select[Any]:
         """The id of some row."""
@@ -200,10 +209,27 @@ class SqlSource:
         with closing(self._rows(connection, statement)) as rows:
             for row in rows:
                 if page.full and last is not None:
-                    return self._encode(last)
+                    break
                 last = row
                 self._add(page, row, parsed)
-        return None
+            else:
+                return None
+        self._refuse_ties(connection, last)
+        return self._encode(last)
+
+    def _refuse_ties(self, connection: sa.Connection, last: Mapping[str, Any]) -> None:
+        """The next page begins beyond the last row, and so beyond all that compare as it does."""
+        name = self._listing.id
+        if not isinstance(last[name], str):
+            return  # what is equal is the same
+        keys = [decode_key(key) for key in self._keys_of(last)]
+        ids = set(connection.execute(self._listing.ids_at(keys)).scalars()) - {last[name]}
+        if ids:
+            raise SourceError(
+                f"{self._place}: {name!r} holds {last[name][:80]!r} and {str(min(ids))[:80]!r}, "
+                "which the database takes for equal, so that one of them may be passed over; set "
+                "the source's `key` to a column that is unique in the database's own comparison."
+            )
 
     @staticmethod
     def _rows(
@@ -225,8 +251,10 @@ class SqlSource:
         return f"{key} {str(row[key])[:80]!r}"
 
     def _encode(self, row: Mapping[str, Any]) -> str:
-        keys = [encode_key(row[name], name) for name in self._columns_of(row)]
-        return Position({"keys": keys}).encode()
+        return Position({"keys": self._keys_of(row)}).encode()
+
+    def _keys_of(self, row: Mapping[str, Any]) -> list[list[str]]:
+        return [encode_key(row[name], name) for name in self._columns_of(row)]
 
     def _columns_of(self, row: Mapping[str, Any]) -> Sequence[str]:
         for name in self._listing.order:

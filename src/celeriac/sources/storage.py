@@ -34,6 +34,11 @@ class StoredFile:
     """Bytes."""
     modified: datetime | None
 
+    @property
+    def version(self) -> str:
+        """Another one for another content, as far as size and time tell."""
+        return f"{self.size}/{self.modified}"
+
 
 class _File(Protocol):
     """What is asked of a file that fsspec opened."""

@@ -31,6 +31,8 @@ class OpenTable:
     stream: io.BufferedReader
     place: str
     """What messages call the file."""
+    version: str
+    """`StoredFile.version`: what tells a file that takes another's place."""
     format: TableFormat
 
 

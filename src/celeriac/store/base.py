@@ -27,7 +27,7 @@ class Point:
     fingerprint: str
     """The entity's; the same on each of its chunks."""
     digest: str
-    """Of this chunk's text: equal digests in one generation mean equal vectors."""
+    """`IndexSpec.chunk_digest` of this chunk's text."""
     vector: NDArray[np.float32]
     """Shape (dimension,)."""
     metadata: Mapping[str, MetadataValue]

@@ -5,7 +5,7 @@ metadata        tenant, entity_type, entity_id, chunk, chunk_count, and the filt
 partition       Partition.key: which generation of which index
 marker          whether this is chunk 0
 fingerprint     the entity's; VOID on a marker whose entity is being rewritten
-digest          of the chunk's text
+digest          of the chunk's text and the model
 extent          markers only: how many chunk ids, counted from 0, may exist
 """
 
