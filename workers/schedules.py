@@ -10,6 +10,8 @@ RECOVERY_INTERVAL = 10.0
 """Seconds between two looks for lost messages and expired leases."""
 SCHEDULE_INTERVAL = 10.0
 """Seconds between two looks for schedules that are due."""
+RETENTION_INTERVAL = 60.0
+"""Seconds between two looks for jobs that are to be removed."""
 
 
 def beat_schedule() -> dict[str, dict[str, Any]]:
@@ -25,6 +27,11 @@ def beat_schedule() -> dict[str, dict[str, Any]]:
         "run-schedules": {
             "task": "celeriac.run_schedules",
             "schedule": SCHEDULE_INTERVAL,
+            "options": {"expires": 3600, "priority": 3},
+        },
+        "remove-expired": {
+            "task": "celeriac.remove_expired",
+            "schedule": RETENTION_INTERVAL,
             "options": {"expires": 3600, "priority": 3},
         },
     }

@@ -8,6 +8,7 @@ from celeriac.endings import Ending
 from celeriac.finish import Finisher
 from celeriac.jobs import JobRunner
 from celeriac.paging import PageRunner
+from celeriac.retention import remove_expired as remove
 from celeriac.schedules import Schedules
 from workers.application import app
 from workers.dispatch import CeleryDispatcher
@@ -57,3 +58,10 @@ def recover() -> None:
 def run_schedules() -> None:
     """Request the jobs that are due by a schedule or a refresh policy."""
     Schedules(runtime(), dispatcher).run_due()
+
+
+@app.task(name="celeriac.remove_expired", priority=3)
+def remove_expired() -> None:
+    """Remove jobs that ended long ago."""
+    if take_tick(runtime().redis, "remove_expired", seconds=30):
+        remove(runtime())

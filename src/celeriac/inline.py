@@ -12,6 +12,7 @@ from celeriac.errors import NotFound
 from celeriac.finish import Finisher
 from celeriac.jobs import JobRunner, request_job
 from celeriac.paging import PageRunner
+from celeriac.retention import remove_expired
 from celeriac.runtime import Runtime
 
 RECOVERY_INTERVAL = 5.0
@@ -66,6 +67,8 @@ class Inline:
         except KeyboardInterrupt:
             self._jobs.cancel(job.id)
             raise
+        self._runtime.catalog.retention.clear_ended()
+        remove_expired(self._runtime)
         return job
 
     def _step(self) -> None:

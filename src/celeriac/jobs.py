@@ -27,7 +27,7 @@ from celeriac.errors import (
 from celeriac.generations import in_force
 from celeriac.progress import START
 from celeriac.removal import remove_dropped
-from celeriac.retrying import writable_generation
+from celeriac.retrying import require_jobs, writable_generation
 from celeriac.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -126,6 +126,7 @@ class JobRunner:
         declared = self._runtime.entity_type(job.tenant, job.entity_type)
         entity_type = in_force(self._runtime, declared)
         if job.mode == JobMode.RETRY:
+            require_jobs(self._runtime, job)
             generation = writable_generation(self._runtime, job.index_id, entity_type)
         else:
             generation = self._catalog.indexes.generation_for(job.index_id, entity_type.spec)
@@ -214,7 +215,7 @@ class JobRunner:
             self._send_step(one.job_id, one.state)
             if lost and one.open:
                 self._send_pages(one.job_id, silent_for=SILENCE)
-        self._catalog.listings.clear_ended()
+        self._catalog.retention.clear_ended()
         self._catalog.entries.settle()
         for index_id in self._catalog.generations.orphaned():
             self._catalog.generations.let_go(index_id)

@@ -211,6 +211,17 @@ class Progress:
             return 0.0
         return float(found or 0.0)
 
+    def forget(self, job_ids: Sequence[str]) -> None:
+        """Remove what is kept of jobs that are gone."""
+        keys = [key for one in job_ids for key in (_hash(one), stream(one), _entries(one))]
+        try:
+            self._redis.unlink(*keys)
+        except RedisError as error:
+            # It goes by itself, KEEP after the last change.
+            logger.warning(
+                "progress is not removed", extra={"action": "progress", "error": str(error)}
+            )
+
     def picture(self, job_id: str) -> Picture | None:
         """The job as Redis has it; None where it does not know it or is away."""
         pipeline = self._redis.pipeline(transaction=False)

@@ -61,6 +61,15 @@ def writable_generation(runtime: Runtime, index_id: str, declared: EntityType) -
     return live
 
 
+def require_jobs(runtime: Runtime, retry: Job) -> None:
+    """Raise NotFound where a job whose failures a running retry takes is there no more."""
+    for job_id in runtime.catalog.retries.lost(retry.retries):
+        raise NotFound(
+            f"Job {job_id}, of which the failures were to be retried, has been removed "
+            "(CELERIAC_JOB_RETENTION_DAYS); reindex."
+        )
+
+
 def _require_failures(runtime: Runtime, job: Job, selection: Selection) -> None:
     if job.state not in FINAL:
         raise Conflict(f"Job {job.id} is {job.state}; retry what failed once it has ended.")

@@ -19,6 +19,7 @@ from celeriac.logs import FORMATS
 _PREFIX = "CELERIAC_"
 _TEST_PREFIX = "CELERIAC_TEST_"
 _HIGHEST_PORT = 65_535
+_MOST_DAYS = 36_500
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -75,6 +76,12 @@ VARIABLES = (
         "`auto`",
     ),
     Variable(
+        "CELERIAC_JOB_RETENTION_DAYS",
+        "Days after which a job that has ended is removed, a whole number; 0: never. "
+        "[What stays](operating.md#what-is-kept-and-for-how-long).",
+        "`90`",
+    ),
+    Variable(
         "CELERIAC_LOG_FORMAT",
         "How log lines are written: `text`, or `json`, an object a line.",
         "`text`",
@@ -114,6 +121,8 @@ class Settings:
     """One of DTYPES."""
     token_budget: int | None
     """Tokens in a batch, at most; None: measured."""
+    job_retention_days: int
+    """0: ended jobs are kept for ever."""
     configuration: Configuration
     environ: Mapping[str, str] = field(repr=False)
     """The environment as it was read: models name the variables that hold their API keys."""
@@ -141,6 +150,7 @@ class Settings:
         device = variables.read("CELERIAC_DEVICE", "auto", _one_of(DEVICES))
         dtype = variables.read("CELERIAC_DTYPE", "auto", _one_of(DTYPES))
         token_budget = variables.read("CELERIAC_TOKEN_BUDGET", None, _token_budget)
+        job_retention_days = variables.read("CELERIAC_JOB_RETENTION_DAYS", 90, _days)
         variables.read("CELERIAC_LOG_FORMAT", "text", _one_of(FORMATS))
         variables.check()
         configuration = load_configuration(file, environ, dtype=dtype)
@@ -156,6 +166,7 @@ class Settings:
             device=device,
             dtype=dtype,
             token_budget=token_budget,
+            job_retention_days=job_retention_days,
             configuration=configuration,
             environ=environ,
             unknown_variables=_unknown_variables(environ, configuration),
@@ -215,6 +226,12 @@ def _token_budget(value: str) -> int | None:
         return None
     if not (value.isascii() and value.isdigit() and int(value) >= 1):
         raise ValueError(f"is '{value}'; it must be a whole number of tokens, 1 or more, or auto")
+    return int(value)
+
+
+def _days(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and int(value) <= _MOST_DAYS):
+        raise ValueError(f"is '{value}'; it must be a whole number of days, 0 to {_MOST_DAYS}")
     return int(value)
 
 

@@ -290,7 +290,7 @@ def test_the_listing_says_what_is_expected_and_what_nobody_dealt_with(catalog: C
     assert catalog.listings.contested(job.id) == []
 
     catalog.jobs.cancel(job.id)
-    catalog.listings.clear_ended()
+    catalog.retention.clear_ended()
     assert catalog.listings.expected(job.id, [a, b, c]) == {}
 
 

@@ -42,6 +42,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     assert settings.api_key is None
     assert (settings.device, settings.dtype) == ("auto", "auto")
     assert settings.token_budget is None
+    assert settings.job_retention_days == 90
     assert settings.configuration.tenants == {}
     assert settings.configuration.models == BUILTIN
     assert settings.configuration.path is None
@@ -64,6 +65,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         "CELERIAC_DEVICE": "CUDA",
         "CELERIAC_DTYPE": "bfloat16",
         "CELERIAC_TOKEN_BUDGET": "2048",
+        "CELERIAC_JOB_RETENTION_DAYS": "0",
         "CELERIAC_LOG_FORMAT": "JSON",
     }
     assert environ.keys() == {variable.name for variable in VARIABLES}
@@ -79,6 +81,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
     assert settings.api_key == "cel_" + SECRET
     assert (settings.device, settings.dtype) == ("cuda", "bfloat16")
     assert settings.token_budget == 2048
+    assert settings.job_retention_days == 0
     assert log_format(environ) == "json"
     assert settings.configuration.path == file
     assert settings.configuration.entity_type("acme", "article").name == "article"

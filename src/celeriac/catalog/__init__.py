@@ -15,6 +15,7 @@ from celeriac.catalog.listings import Listings
 from celeriac.catalog.migrate import migrate
 from celeriac.catalog.overviews import Overviews
 from celeriac.catalog.pages import Pages
+from celeriac.catalog.retention import Retention
 from celeriac.catalog.retries import Retries
 from celeriac.catalog.schedules import Schedules
 from celeriac.catalog.standings import Standings
@@ -37,6 +38,7 @@ class Catalog:
         self.data_sources = DataSources(self.database)
         self.api_keys = ApiKeys(self.database)
         self.retries = Retries(self.database)
+        self.retention = Retention(self.database)
         self.schedules = Schedules(self.database)
         self.steering = Steering(self.database)
         self.standings = Standings(self.database)

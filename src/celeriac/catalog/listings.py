@@ -7,15 +7,13 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy import and_, delete, exists, func, select, update
+from sqlalchemy import and_, exists, func, select, update
 
 from celeriac.catalog.database import Database
-from celeriac.catalog.jobs import FINAL
 from celeriac.catalog.pages import NO_PAGE, of_entities
 from celeriac.catalog.tables import jobs, listings, pages
 from celeriac.model import Counters, Outcome
 
-PAGES_A_STEP = 100
 KEYS_A_QUERY = 1_000
 IN_INDEX = (Outcome.UNCHANGED, Outcome.INDEXED)
 NOT_DEALT_WITH = (Outcome.REPEATED, Outcome.REMOVED)
@@ -173,29 +171,6 @@ class Listings:
         with self._database.write() as connection:
             connection.execute(self._database.insert_new(listings), rows)
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(removed=counted))
-
-    def clear_ended(self) -> None:
-        """Forget the listings of jobs that have ended, in bounded steps."""
-        query = (
-            select(jobs.c.id)
-            .where(jobs.c.state.in_(FINAL))
-            .where(exists().where(listings.c.job_id == jobs.c.id))
-            .limit(10)
-        )
-        with self._database.read() as connection:
-            ended = list(connection.execute(query).scalars())
-        for job_id in ended:
-            self._clear(job_id)
-
-    def _clear(self, job_id: str) -> None:
-        mine = listings.c.job_id == job_id
-        while True:
-            with self._database.write() as connection:
-                first = connection.execute(select(func.min(listings.c.page)).where(mine)).scalar()
-                if first is None:
-                    return
-                few = and_(mine, listings.c.page < first + PAGES_A_STEP)
-                connection.execute(delete(listings).where(few))
 
 
 def batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:

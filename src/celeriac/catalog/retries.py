@@ -98,6 +98,15 @@ class Retries:
         with self._database.read() as connection:
             return connection.execute(query).scalar_one()
 
+    def lost(self, retries: Sequence[Selection]) -> list[str]:
+        """Jobs that the selections name and that were removed. Asked by a retry that runs: what is
+        there stays until it has ended."""
+        named = {one.job_id for one in retries}
+        # Whoever is about to remove one is waited for, or sees the retry.
+        query = select(jobs.c.id).where(jobs.c.id.in_(named)).with_for_update(read=True)
+        with self._database.write() as connection:
+            return sorted(named.difference(connection.execute(query).scalars()))
+
     def succeed(self, job_id: str, token: str, counted: Counters, message: str) -> bool:
         """End a retry as succeeded; False where it ended or another worker finishes it."""
         ended = (

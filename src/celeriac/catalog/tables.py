@@ -102,7 +102,16 @@ jobs = Table(
     Column("split_for_model", BigInteger, nullable=False, default=0),
     Column("gate", JSON),
     Column("error_class", String(128)),
+    Column("cleared_at", Float),
     Index("ix_jobs_state_created_at", "state", "created_at"),
+    Index("ix_jobs_index_id_created_at", "index_id", "created_at"),
+    Index("ix_jobs_finished_at", "finished_at"),
+)
+Index(
+    "ix_jobs_uncleared",
+    jobs.c.id,
+    sqlite_where=jobs.c.cleared_at.is_(None),
+    postgresql_where=jobs.c.cleared_at.is_(None),
 )
 # One job of an index runs and one waits: the database itself refuses a second.
 for _state in ("running", "queued"):
@@ -154,7 +163,8 @@ job_errors = Table(
     "job_errors",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("job_id", ForeignKey("jobs.id"), nullable=False),
+    # No foreign key: a job that is removed goes at once, its errors in steps.
+    Column("job_id", String(36), nullable=False),
     Column("page", Integer),
     Column("entity_id", Text),
     Column("error_class", String(128), nullable=False),
@@ -162,6 +172,12 @@ job_errors = Table(
     Column("retryable", Boolean, nullable=False),
     Index("ix_job_errors_job_id_page", "job_id", "page"),
     Index("ix_job_errors_job_id_entity_id", "job_id", "entity_id"),
+)
+
+expired_jobs = Table(
+    "expired_jobs",
+    metadata,
+    Column("job_id", String(36), primary_key=True),
 )
 
 knowledge_bases = Table(
