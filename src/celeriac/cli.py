@@ -1,8 +1,8 @@
 """The command `celeriac`.
 
-`index`, `plan`, `audit`, `explain`, `search`, `jobs`, `generations`, `keys` and `doctor` work in
-this process, on the servers that the environment names or on the data of a standalone celeriac that
-does not run.
+`index`, `plan`, `capacity`, `audit`, `explain`, `search`, `jobs`, `generations`, `keys` and
+`doctor` work in this process, on the servers that the environment names or on the data of a
+standalone celeriac that does not run.
 `reindex`, `retry`, `confirm-removal`, `rollback`, `cancel`, `pause`, `resume`, `throttle`,
 `priority` and `schedules` go through the REST API.
 
@@ -30,6 +30,7 @@ from celeriac import console
 from celeriac.audit import audit as run_audit
 from celeriac.catalog.jobs import JobState
 from celeriac.cli_backup import backup, restore
+from celeriac.cli_capacity import capacity
 from celeriac.cli_index import index
 from celeriac.cli_keys import keys
 from celeriac.cli_options import Command, as_json, of_type, open_remote, through_api
@@ -82,6 +83,7 @@ def main(context: click.Context) -> None:
 
 main.add_command(backup)
 main.add_command(restore)
+main.add_command(capacity)
 main.add_command(index)
 main.add_command(keys)
 main.add_command(schedules)
@@ -325,14 +327,17 @@ def doctor(models: bool, as_json: bool) -> None:
 
 
 @contextmanager
-def _runtime(*, store: bool = True) -> Iterator[Runtime]:
-    """What the environment names; where it names no servers, standalone's data."""
+def _runtime(*, store: bool = True, catalog: bool = True) -> Iterator[Runtime]:
+    """What the environment names; where it names no servers, standalone's data.
+
+    Without `store` there may be none; without `catalog` either may be missing.
+    """
     settings = Settings.load()
-    catalog = settings.home / "catalog.sqlite"
-    if settings.database_url is None and catalog.exists():
-        settings = replace(settings, database_url=f"sqlite:///{catalog}")
+    file = settings.home / "catalog.sqlite"
+    if settings.database_url is None and file.exists():
+        settings = replace(settings, database_url=f"sqlite:///{file}")
     with ExitStack() as stack:
-        if not store and settings.database_url is None:
+        if catalog and not store and settings.database_url is None:
             raise _no_data("CELERIAC_DATABASE_URL", settings)
         if store and settings.qdrant_url is None:
             stack.enter_context(_standalone_data(settings))

@@ -18,13 +18,14 @@ from rich.text import Text
 
 from celeriac.audit import Audit
 from celeriac.backup import Backup
+from celeriac.capacity import Needs, Time
 from celeriac.catalog.api_keys import ApiKey, FoundKey
 from celeriac.catalog.indexes import Generation
 from celeriac.catalog.jobs import Job
 from celeriac.comparison import Findings
 from celeriac.doctor import Finding, Level
 from celeriac.explain import Explanation
-from celeriac.model import EntityFailure
+from celeriac.model import EntityFailure, IndexSpec
 from celeriac.plan import Plan
 from celeriac.remote import JobResource
 from celeriac.security.secrets import Secret
@@ -144,6 +145,47 @@ def _building(plan: Plan) -> str:
         f"Generation {plan.generation} is built beside {plan.live_generation}, which is searched "
         "until it is complete, because the declaration changed:"
     )
+
+
+def show_needs(needs: Needs, times: Sequence[Time], spec: IndexSpec) -> None:
+    texts = needs.texts
+    cut = spec.splitting
+    _show_rows(
+        [
+            ("entities", f"{texts.entities:,}"),
+            ("chunks", f"{texts.chunks:,}, {cut.method} {cut.chunk_size}/{cut.chunk_overlap}"),
+            ("tokens", f"{texts.tokens:,} to embed with {spec.model}"),
+            ("vectors", f"{_size(needs.vectors)}; by Qdrant's rule {_size(needs.rule)} of memory"),
+            ("graph", f"{_size(needs.graph)}"),
+            ("ids and indexes", f"{_size(needs.points)}"),
+            ("payload", f"{_size(needs.payload)}, on disk alone"),
+            ("catalog", _catalog(needs)),
+            ("Redis", f"{_size(needs.redis)} a running job"),
+        ]
+    )
+    stages = _table("generations", "Qdrant's memory", "its disk", "when")
+    for one in needs.stages:
+        cells = (one.generations, _size(one.memory), _size(one.disk), one.when)
+        stages.add_row(*map(_text, cells))
+    output().print(stages)
+    _show_times(times, spec.model)
+
+
+def _catalog(needs: Needs) -> str:
+    sizes = ", ".join(f"{_size(size)} in {kind}" for kind, size in needs.catalog.items())
+    return f"{needs.catalog_rows:,} rows while a job runs: {sizes}"
+
+
+def _show_times(times: Sequence[Time], model: str) -> None:
+    if not times:
+        _say(f"How fast {model} is was not measured: give --tokens-per-second.")
+        return
+    table = _table("tokens a second", "takes", "needed", "by")
+    for one in times:
+        needed = "" if one.times is None else f"{one.times:,} times that"
+        cells = (f"{one.rate.tokens_per_second:,.0f}", _duration(one.seconds), needed)
+        table.add_row(*map(_text, (*cells, one.rate.where)))
+    output().print(table)
 
 
 def show_audit(audit: Audit) -> None:
@@ -394,6 +436,15 @@ def _moment(seconds: float) -> str:
 
 def _duration(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds))) if seconds >= 1 else "a second"
+
+
+def _size(size: float) -> str:
+    """Bytes, for people."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:  # noqa: PLR2004 - the step from one unit to the next
+            return f"{size:,.0f} {unit}"
+        size /= 1024
+    return f"{size:,.1f} GiB"
 
 
 def _short(value: Any) -> str:

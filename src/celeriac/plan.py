@@ -141,7 +141,7 @@ def plan(
     target = _target(declared, written.spec.digest, index_id, generations)
     with temporary_ledger() as ledger:
         counts = _Planner(runtime, declared, target, ledger).run(checkpoint or (lambda _: None))
-    return _plan(declared, target, counts, _throughput(runtime, declared, index_id, generations))
+    return _plan(declared, target, counts, throughput(runtime, declared))
 
 
 def _target(
@@ -298,9 +298,14 @@ def _groups(splits: Sequence[SplitText]) -> Iterator[list[int]]:
         yield group
 
 
-def _throughput(
-    runtime: Runtime, declared: EntityType, index_id: str, generations: Sequence[Generation]
-) -> Throughput | None:
+def throughput(runtime: Runtime, declared: EntityType) -> Throughput | None:
+    """How fast the entity type's last succeeded jobs were; None where there were none.
+
+    Raises:
+        CatalogUnavailable
+    """
+    index_id = index_id_of(declared.tenant, declared.name)
+    generations = runtime.catalog.generations.of_index(index_id)
     jobs = runtime.catalog.jobs.of_index(index_id, JobState.SUCCEEDED, limit=LAST_JOBS)
     same_model = [one for one in generations if one.model == declared.spec.model]
     return throughput_of(jobs, {one.number: one.chunk_size for one in same_model})

@@ -7,14 +7,12 @@ import json
 import re
 from collections.abc import Mapping
 from configparser import ConfigParser
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
-from celery.bin.celery import celery as celery_command
+from commands import assert_celery_knows
 from gunicorn.config import Config as GunicornConfig
 from jsonschema import Draft202012Validator
 from sqlalchemy.engine import make_url
@@ -142,17 +140,6 @@ def test_the_command_exists(name: str) -> None:
     else:
         assert program == "celery"
         assert_celery_knows(arguments)
-
-
-def assert_celery_knows(arguments: list[str]) -> None:
-    """The application can be found, and the command has these options."""
-    assert arguments[0] == "-A"
-    assert importlib.import_module(arguments[1]).app
-    plugins = {plugin.name: plugin for plugin in entry_points(group="celery.commands")}
-    name = arguments[2]
-    command = plugins[name].load() if name in plugins else celery_command.commands[name]
-    if name != "flower":  # which reads its options itself
-        command.make_parser(click.Context(command)).parse_args(arguments[3:])
 
 
 def test_flower_has_its_options_and_the_key_that_is_its_password() -> None:
