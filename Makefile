@@ -51,15 +51,18 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install
-	$(BIN)/python -m benchmarks
-
-# The others live in an environment of their own. All documents: make bench-against ARGS=--full
+# The others live in an environment of their own.
 .venv-bench/installed: benchmarks/against/requirements.txt
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --requirement $<
 	@touch $@
 
+# How fast; into README and docs: make bench ARGS=--write. A part of celeriac: python -m benchmarks
+bench: install .venv-bench/installed
+	PYTHONPATH=src:tests $(BIN)/python -m benchmarks.against.speed \
+		--python .venv-bench/bin/python $(ARGS)
+
+# What a collection holds after things went wrong; all documents: make bench-against ARGS=--full
 bench-against: install .venv-bench/installed
 	PYTHONPATH=src:tests $(BIN)/python -m benchmarks.against \
 		--python .venv-bench/bin/python $(ARGS)

@@ -1,6 +1,8 @@
-"""make bench: list the benchmarks and run them all, or those that are named.
+"""Benchmarks of celeriac's parts: list them and run them all, or those that are named.
 
-python -m benchmarks [--list] [NAME ...]
+    .venv/bin/python -m benchmarks [--list] [NAME ...]
+
+celeriac as a whole beside others: make bench, make bench-against.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
 SCRIPTS = {path.stem: path for path in sorted(FOLDER.glob("[a-z]*.py"))}
-ELSEWHERE = "against     celeriac beside LangChain and LlamaIndex: make bench-against"
+ELSEWHERE = "celeriac beside LangChain and LlamaIndex: make bench, make bench-against"
 
 
 def main() -> int:

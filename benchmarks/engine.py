@@ -1,6 +1,6 @@
 """The embedding engine beside sentence-transformers and the machine's own matrix products.
 
-    PYTHONPATH=src python benchmarks/engine.py [--chunks N] [--rounds N] [--size TOKENS]
+    PYTHONPATH=src python -m benchmarks.engine [--chunks N] [--rounds N] [--size TOKENS]
 
 Chunks of the CACM collection through all-MiniLM-L6-v2, end to end from text to vector, in one
 process: sentence-transformers as it comes (batches of 32) and with batches of 8, celeriac as it
@@ -27,9 +27,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _measuring import CLOCKS, Products, hardware, keep, table, taking_turns
 from sentence_transformers import SentenceTransformer
 
+from benchmarks._measuring import CLOCKS, Products, hardware, keep, table, taking_turns
 from celeriac.chunking import Chunker
 from celeriac.embedding import registry
 from celeriac.embedding.base import Embedder, Vectors

@@ -1,7 +1,7 @@
 """The engine on a GPU, from 22 M to 7 B parameters, beside sentence-transformers on the same card.
 
-    PYTHONPATH=src python benchmarks/gpu.py [--sizes 22M,110M] [--lengths 50,256,512] [--keep]
-    PYTHONPATH=src python benchmarks/gpu.py --device cpu --sizes 22M --quick     without a GPU
+    PYTHONPATH=src python -m benchmarks.gpu [--sizes 22M,110M] [--lengths 50,256,512] [--keep]
+    PYTHONPATH=src python -m benchmarks.gpu --device cpu --sizes 22M --quick     without a GPU
 
 Nothing is fetched: models have random weights, and the configuration of those they are named for.
 Texts are of random words, half the length to the whole of it, one token a word. Both compute in
@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _measuring import Products, hardware, keep, table, taking_turns
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoModel,
@@ -34,6 +33,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
+from benchmarks._measuring import Products, hardware, keep, table, taking_turns
 from celeriac.embedding.models import EmbeddingModel, Engine, Pooling
 from celeriac.embedding.tokenization import ModelTokenizer
 from celeriac.embedding.torch_engine import TorchEmbedder

@@ -16,8 +16,6 @@ those it calls.
 from __future__ import annotations
 
 import argparse
-import functools
-import inspect
 import json
 import queue
 import resource
@@ -28,105 +26,31 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import servers
 import yaml
 
-from celeriac.catalog.indexes import Indexes
-from celeriac.catalog.jobs import Job, Jobs, JobState
-from celeriac.catalog.listings import Listings
-from celeriac.catalog.pages import Pages
-from celeriac.chunking import Chunker
+from benchmarks._stopwatch import Spent, Stopwatch, stages
+from celeriac.catalog.jobs import Job, JobState
 from celeriac.embedding.stub import StubEmbedder
 from celeriac.finish import Finisher
 from celeriac.jobs import JobRunner, request_job
 from celeriac.paging import PageRunner
-from celeriac.progress import Progress
-from celeriac.rendering import Renderer
 from celeriac.runtime import Runtime
 from celeriac.settings import Settings
-from celeriac.sources.files import FilesSource
-from celeriac.store.qdrant import QdrantStore
 
 DATA = Path(__file__).parents[1] / "tests" / "data" / "cacm" / "documents.jsonl"
 TENANT, NAME = "acme", "article"
 DIMENSIONS = (384, 1024)
 THREADS = (1, 4)
 """One, for the stages, and as many as a worker has."""
-STAGES: dict[str, list[tuple[type, str]]] = {
-    "fetch": [(FilesSource, "page")],
-    "render": [(Renderer, "render"), (Renderer, "fingerprint")],
-    "compare": [(QdrantStore, "markers"), (QdrantStore, "chunks")],
-    "chunk": [(Chunker, "split_many")],
-    "embed (stub)": [(StubEmbedder, "embed")],
-    "write": [(QdrantStore, "upsert"), (QdrantStore, "void"), (QdrantStore, "delete_chunks")],
-    "catalog": [
-        (table, name)
-        for table in (Indexes, Jobs, Listings, Pages)
-        for name, member in vars(table).items()
-        if inspect.isfunction(member) and not name.startswith("_")
-    ],
-    "progress": [(Progress, "_publish")],
-    "verify": [(Finisher, "run")],
-}
-
+STAGES = stages({"embed (stub)": [(StubEmbedder, "embed")]})
 REST = "everything else"
 
 Rounds = dict[tuple[int, int], list[dict[str, Any]]]
 """What was measured, by dimension and threads."""
-
-
-@dataclass
-class Spent:
-    """Seconds."""
-
-    clock: float = 0.0
-    cpu: float = 0.0
-
-    def add(self, other: Spent, sign: int = 1) -> None:
-        self.clock += sign * other.clock
-        self.cpu += sign * other.cpu
-
-    @classmethod
-    def now(cls) -> Spent:
-        """By the clock, and of this thread's processor time."""
-        return cls(time.perf_counter(), time.thread_time())
-
-
-class Stopwatch:
-    """What each stage spends, without the stages it calls."""
-
-    def __init__(self) -> None:
-        self.spent = {stage: Spent() for stage in STAGES}
-        self._threads = threading.local()
-
-    def watch(self) -> None:
-        for stage, methods in STAGES.items():
-            for owner, name in methods:
-                setattr(owner, name, self._timed(stage, getattr(owner, name)))
-
-    def _timed(self, stage: str, method: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(method)
-        def timed(*arguments: Any, **options: Any) -> Any:
-            waiting: list[Spent] = self._threads.__dict__.setdefault("waiting", [])
-            started, inner = Spent.now(), Spent()
-            waiting.append(inner)
-            try:
-                return method(*arguments, **options)
-            finally:
-                waiting.pop()
-                spent = Spent.now()
-                spent.add(started, -1)
-                if waiting:
-                    waiting[-1].add(spent)
-                spent.add(inner, -1)
-                self.spent[stage].add(spent)
-
-        return timed
 
 
 class Messages(queue.SimpleQueue[tuple[str, str, int] | None]):
@@ -177,11 +101,11 @@ def work(runtime: Runtime, messages: Messages) -> None:
 
 def child(threads: int) -> None:
     """Both jobs, measured in this process; prints JSON."""
-    watch = Stopwatch()
+    watch = Stopwatch(STAGES)
     watch.watch()
     runtime = Runtime(Settings.load())
     first, whole = reindex(runtime, threads)
-    stages, watch.spent = watch.spent, {stage: Spent() for stage in STAGES}
+    stages_of_first = watch.take()
     second, again = reindex(runtime, threads)
     assert second.counters.unchanged == first.counters.listed - first.counters.failed
     runtime.close()
@@ -191,8 +115,8 @@ def child(threads: int) -> None:
         "chunks_per_second": first.counters.chunks / whole.clock,
         "unchanged_per_second": second.counters.unchanged / again.clock,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "stages": per_thousand(stages, whole, first.counters.chunks),
-        "stages_unchanged": per_thousand(watch.spent, again, second.counters.listed),
+        "stages": per_thousand(stages_of_first, whole, first.counters.chunks),
+        "stages_unchanged": per_thousand(watch.take(), again, second.counters.listed),
     }
     print(json.dumps(measured))
 

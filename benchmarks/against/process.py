@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,12 @@ STOP_SECONDS = 60.0
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class DriverFailed(Exception):
-    """A driver ended by itself; the message ends with what it said last."""
+class NotPlayed(Exception):
+    """A scenario could not be played to its end; the message says why."""
+
+
+class DriverFailed(NotPlayed):
+    """A driver ended by itself or took too long; the message ends with what it said last."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,23 @@ class Run:
     counters: Mapping[str, int] = field(default_factory=dict)
     served: Mapping[str, str] | None = None
     """Where a search would read."""
+    profile: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Seconds of each stage, summed over threads: by the clock, and of the processor."""
 
 
 class Driver:
     """One process of a system."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        left: Callable[[], float],
+    ) -> None:
+        """`left` says how many seconds the driver may take for what it is at."""
         self._log = log
+        self._left = left
         self._spawned = time.perf_counter()
         with log.open("ab") as stderr:
             self._process = subprocess.Popen(
@@ -62,7 +78,10 @@ class Driver:
             )
         self._runs = 0
         self._cpu_before: dict[int, float] = {}
+        self._heard: queue.SimpleQueue[Json | None] = queue.SimpleQueue()
         self._unheard: list[Json] = []
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
         self.about: Json = {}
         """Versions, and threads that the model computes with."""
         self.startup = 0.0
@@ -93,6 +112,7 @@ class Driver:
             peak=sum(_status(pid, "VmHWM") for pid in self._family()),
             counters=told.get("counters", {}),
             served=told.get("served"),
+            profile=told.get("profile", {}),
         )
 
     def pauses(self, number: int) -> Mapping[str, int] | None:
@@ -120,19 +140,32 @@ class Driver:
         if heard is not None:
             self._unheard.remove(heard)
             return heard
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            event: Json = json.loads(line)
+        while (event := self._hear(names)) is not None:
             if _is(event, names, run):
                 return event
             self._unheard.append(event)
-        raise DriverFailed(self._last_words())
+        raise DriverFailed(self._last_words("it ended"))
+
+    def _hear(self, names: tuple[str, ...]) -> Json | None:
+        try:
+            return self._heard.get(timeout=self._left())
+        except queue.Empty:
+            told = f"it was not {' or '.join(names)} in time"
+            raise DriverFailed(self._last_words(told)) from None
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                self._heard.put(json.loads(line))
+        self._heard.put(None)
 
     def kill(self) -> None:
         """As the kernel's out-of-memory killer would."""
         self._process.kill()
         self._process.wait()
         self._close()
+        self._listener.join()
 
     def close(self) -> None:
         """Let it end by itself."""
@@ -142,6 +175,7 @@ class Driver:
         except subprocess.TimeoutExpired:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
+        self._listener.join()
 
     def _close(self) -> None:
         with contextlib.suppress(BrokenPipeError):
@@ -154,11 +188,11 @@ class Driver:
             self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise DriverFailed(self._last_words()) from None
+            raise DriverFailed(self._last_words("it ended")) from None
 
-    def _last_words(self) -> str:
+    def _last_words(self, what: str) -> str:
         lines = self._log.read_text("utf-8", "replace").splitlines()[-30:]
-        return "\n".join([f"The driver ended; {self._log} ends with:", *lines])
+        return "\n".join([f"{what}; its log ends with:", *lines])
 
     def _family(self) -> list[int]:
         return [self._process.pid, *_descendants(self._process.pid)]

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from benchmarks.against.oracle import Findings
+from benchmarks.against.process import Run
 from benchmarks.against.scenarios import FAULTS, TIMED, Result
 from celeriac.embedding.cpus import available_cpus
 
@@ -23,18 +25,20 @@ class Row:
 
 
 def line(row: Row) -> str:
-    run = row.result.run
-    measured = f"{run.seconds:7.2f} s {run.cpu:7.1f} CPU s {run.embedded:5} embedded"
-    told = run.message or ("" if row.result.told_success else "failed")
+    told = row.result.run.message or ("" if row.result.told_success else "failed")
     return (
-        f"{row.scenario:22} {row.variant:22} {measured} {run.peak >> 20:5} MB  "
-        f"{found(row.result)}  {told}  {'; '.join(aside(row.result))}"
+        f"{row.scenario:22} {row.variant:22} {measured(row.result.run)}  "
+        f"{found(row.result.findings)}  {told}  {'; '.join(aside(row.result))}"
     )
 
 
-def found(result: Result) -> str:
+def measured(run: Run) -> str:
+    counted = f"{run.cpu:7.1f} CPU s {run.embedded:5} embedded {run.peak >> 20:5} MB"
+    return f"{run.seconds:7.2f} s {counted}"
+
+
+def found(findings: Findings) -> str:
     """The difference in words."""
-    findings = result.findings
     counted = [
         f"{number} {what}"
         for what in ("missing", "stale", "orphaned", "duplicated")
@@ -102,7 +106,7 @@ def cell(rows: Sequence[Row]) -> str:
 
 
 def outcome(result: Result) -> str:
-    wrong = found(result)
+    wrong = found(result.findings)
     if old := result.extra.get("old"):
         wrong = f"{wrong}, {old} vectors of the old model".removeprefix("equal, ")
     if not result.told_success:

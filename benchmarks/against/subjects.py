@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from benchmarks.against import oracle
 from benchmarks.against.corpus import Documents
 from benchmarks.against.drivers.wire import CHUNK_OVERLAP, CHUNK_SIZE, ENCODING, Setup, text_of
 from benchmarks.against.oracle import Chunks, Findings, Held
-from benchmarks.against.process import Driver, Run
+from benchmarks.against.process import Driver, NotPlayed, Run
 from celeriac.chunking import Chunker
 from celeriac.embedding.registry import BUILTIN, counter
 from celeriac.model import Splitting, SplittingMethod
@@ -55,6 +56,8 @@ class System:
     redis: str | None = None
     split: Callable[[list[str]], list[list[str]]] | None = None
     """Its own splitter, where it is at hand here; otherwise the driver is asked."""
+    stores: bool = True
+    """Whether it writes to Qdrant at all."""
 
     @property
     def served(self) -> Mapping[str, str] | None:
@@ -71,6 +74,8 @@ class Bench:
     grpc_port: int
     environment: Mapping[str, str]
     model: Model
+    patience: float
+    """Seconds that a scenario may take; see `Subject.allow`."""
 
     def client(self) -> QdrantClient:
         return QdrantClient(
@@ -80,6 +85,16 @@ class Bench:
             timeout=120,
             check_compatibility=False,
         )
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A state to come back to."""
+
+    state: Path
+    snapshots: Mapping[str, str]
+    redis: Mapping[bytes, bytes]
+    served: Mapping[str, str] | None
 
 
 class Subject:
@@ -98,7 +113,17 @@ class Subject:
         self._source = self._folder / "documents.jsonl"
         self._spare: Driver | None = None
         self._splits: dict[str, list[str]] = {}
+        self._kept: _Kept | None = None
         self._folder.mkdir()
+        self.allow(bench.patience)
+
+    def allow(self, seconds: float) -> None:
+        """Give what comes next so much time; where a driver takes longer, it fails."""
+        self._deadline = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds of that time."""
+        return max(0.0, self._deadline - time.monotonic())
 
     # What happens to the source
 
@@ -141,11 +166,12 @@ class Subject:
     def interrupt(self, pause: Mapping[str, int], **opened: object) -> int:
         """Begin a run and kill its process where it pauses; the chunks embedded by then."""
         driver = self._opened_driver(fresh=True, **opened)  # type: ignore[arg-type]
-        number = driver.start(pause)
-        counted = driver.pauses(number)
-        driver.kill()
+        try:
+            counted = driver.pauses(driver.start(pause))
+        finally:
+            driver.kill()
         if counted is None:
-            raise AssertionError(f"{self.name} ended before it counted {pause}")
+            raise NotPlayed(f"its run ended before it counted {pause}")
         return counted["embedded"]
 
     # What is in Qdrant
@@ -155,6 +181,8 @@ class Subject:
 
     def compare(self, documents: Documents) -> Findings:
         """What a search may find, held against the source."""
+        if not self.system.stores:
+            return Findings()
         return oracle.compare(self.held(), self.expected(documents))
 
     def expected(self, documents: Documents) -> Chunks:
@@ -193,19 +221,25 @@ class Subject:
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(self._state, kept, ignore=shutil.ignore_patterns("*.sock"))
         snapshots = {name: self._snapshot(name) for name in self._collections()}
-        self._kept = (kept, snapshots, self._dump(), self.served)
+        self._kept = _Kept(kept, snapshots, self._dump(), self.served)
 
     def restore(self) -> None:
-        """The state that was kept."""
+        """The state that was kept.
+
+        Raises:
+            NotPlayed: none was.
+        """
+        if self._kept is None:
+            raise NotPlayed("it has no first index to begin with")
         self.reset()
-        kept, snapshots, dumped, self.served = self._kept
+        kept, self.served = self._kept, self._kept.served
         shutil.rmtree(self._state)
-        shutil.copytree(kept, self._state)
-        for name, snapshot in snapshots.items():
+        shutil.copytree(kept.state, self._state)
+        for name, snapshot in kept.snapshots.items():
             self._recover(name, snapshot)
         if self.system.redis:
             redis = Redis.from_url(self.system.redis)
-            for key, value in dumped.items():
+            for key, value in kept.redis.items():
                 redis.restore(key, 0, value)
 
     def close(self) -> None:
@@ -239,7 +273,11 @@ class Subject:
     ) -> Driver:
         driver = self._take(fresh=fresh)
         source = source or {"path": str(self._source)}
-        driver.open(self._setup(source, model or self.bench.model, options))
+        try:
+            driver.open(self._setup(source, model or self.bench.model, options))
+        except BaseException:
+            driver.kill()
+            raise
         return driver
 
     def _take(self, *, fresh: bool) -> Driver:
@@ -247,7 +285,8 @@ class Subject:
             driver, self._spare = self._spare, None
             return driver
         command = [self.system.python, str(DRIVERS / self.system.driver)]
-        return Driver(command, self.bench.environment, self._folder / "driver.log")
+        log = self._folder / "driver.log"
+        return Driver(command, self.bench.environment, log, self.left)
 
     def _put(self, driver: Driver) -> None:
         if self.system.reopens and self._spare is None:
@@ -301,7 +340,7 @@ class Subject:
         return {key: redis.dump(key) for key in redis.scan_iter()}
 
 
-def systems(python: Path, redis_url: str) -> list[System]:
+def systems(python: Path) -> list[System]:
     """celeriac with this interpreter, the others with that of their environment."""
     return [
         System(
@@ -330,17 +369,34 @@ def systems(python: Path, redis_url: str) -> list[System]:
             reopens=True,
             collections="llamaindex",
         ),
-        System(
-            "llamaindex-redis",
-            "llamaindex_pipeline.py",
-            str(python),
-            oracle.read_node,
-            reopens=True,
-            collections="redis_llamaindex",
-            options={"redis": redis_url},
-            redis=redis_url,
-        ),
     ]
+
+
+def llamaindex_on_redis(python: Path, redis_url: str) -> System:
+    """LlamaIndex with docstore and cache in Redis."""
+    return System(
+        "llamaindex-redis",
+        "llamaindex_pipeline.py",
+        str(python),
+        oracle.read_node,
+        reopens=True,
+        collections="redis_llamaindex",
+        options={"redis": redis_url},
+        redis=redis_url,
+    )
+
+
+def sentence_transformers(python: Path) -> System:
+    """The model without anything around it."""
+    return System(
+        "sentence-transformers",
+        "sentence_transformers_alone.py",
+        str(python),
+        oracle.read_page_content,
+        reopens=True,
+        collections="sentence-transformers",
+        stores=False,
+    )
 
 
 def split_by_celeriac(texts: list[str]) -> list[list[str]]:

@@ -2,6 +2,8 @@
 a private Redis beside it. A run is a POST to the API and ends when the job does.
 
 Everything but the chunk size is a default.
+
+Options: `dtype`, as CELERIAC_DTYPE; `profile`, to time each run's stages, which costs a little.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import yaml
 
 import celeriac
 from api import standalone
+from benchmarks._stopwatch import Stopwatch, stages
 from celeriac.catalog.indexes import index_id_of
 from celeriac.chunking import Chunker
 from celeriac.embedding.registry import BUILTIN
@@ -49,13 +52,14 @@ def main() -> int:
     setup = wire.Setup(**next(orders)["setup"])
     prepare(setup)
     count_into(line.gauge)
+    watch = stopwatch(setup)
 
     def speak() -> None:
         with api() as remote:
             warm_up(setup)
             line.say("opened", **about())
             for order in orders:  # a service takes the next request while it works
-                threading.Thread(target=run, args=(order, line, remote), daemon=True).start()
+                threading.Thread(target=run, args=(order, line, remote, watch), daemon=True).start()
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=speak, daemon=True).start()
@@ -65,8 +69,28 @@ def main() -> int:
     return 0
 
 
-def run(order: wire.Json, line: wire.Wire, remote: Remote) -> None:
-    line.run(order, lambda: index(order, line, remote))
+def run(order: wire.Json, line: wire.Wire, remote: Remote, watch: Stopwatch) -> None:
+    watch.take()
+
+    def work() -> wire.Json:
+        told = index(order, line, remote)
+        spent = {stage: [one.clock, one.cpu] for stage, one in watch.take().items()}
+        return {**told, "profile": spent}
+
+    line.run(order, work)
+
+
+def stopwatch(setup: wire.Setup) -> Stopwatch:
+    """Of the stages that each run is to be split into; of none where no profile is asked for.
+
+    `embed` is what the threads of pages wait for; the network computes one batch after the other.
+    """
+    if not setup.options.get("profile"):
+        return Stopwatch({})
+    network = {"embed": [(TorchEmbedder, "embed")], "network": [(TorchEmbedder, "_forward")]}
+    watch = Stopwatch(stages(network))
+    watch.watch()
+    return watch
 
 
 def index(order: wire.Json, line: wire.Wire, remote: Remote) -> wire.Json:
@@ -110,6 +134,7 @@ def prepare(setup: wire.Setup) -> None:
         "CELERIAC_PORT": str(free_port()),
         "CELERIAC_API_KEY": KEY,
         "CELERIAC_DEVICE": "cpu",
+        "CELERIAC_DTYPE": str(setup.options.get("dtype", "auto")),
     }
 
 
