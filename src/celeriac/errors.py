@@ -37,6 +37,7 @@
     │   ├── EmptyDocument                  a document without content
     │   ├── ForbiddenAddress               a tenant's URL leads into an internal network
     │   └── NotFound
+    │       └── CollectionMissing          the store lost it, or somebody removed it
     └── JobStopped                         the job was cancelled or taken over: write no more
 
 An exception's docstring is its message unless one is given.
@@ -228,6 +229,10 @@ class NotFound(PermanentError):
         super().__init__(message)
         self.code = code
         """What is not there, in lower case."""
+
+
+class CollectionMissing(NotFound):
+    """The collection does not exist."""
 
 
 class JobStopped(CeleriacError):

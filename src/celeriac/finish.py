@@ -24,6 +24,7 @@ from celeriac.dispatch import Dispatcher
 from celeriac.endings import NOTHING, Ending
 from celeriac.errors import (
     CeleriacError,
+    CollectionMissing,
     JobPaused,
     JobStopped,
     RemovalRefused,
@@ -47,6 +48,8 @@ from celeriac.tally import stays
 
 logger = logging.getLogger(__name__)
 
+MOST_MENDINGS = 3
+"""Times a job writes again what the store has lost."""
 RETRY_DELAY = 5.0
 """Seconds until a finish that failed for want of a service is tried again."""
 
@@ -142,6 +145,11 @@ class Finisher:
             if not self._catalog.steering.is_paused(job_id):
                 self._dispatcher.finish_job(job_id)  # it was resumed before that was done
             ending = Ending.later("the job is paused")
+        except CollectionMissing as error:
+            if self._run_again(job, self._pages_to_write_again(job)):
+                ending = AGAIN
+            else:
+                ending = self._fail(job_id, token, str(error), error)
         except TransientError as error:
             ending = self._postpone(job, error)
         except CeleriacError as error:
@@ -373,12 +381,16 @@ class Finisher:
     ) -> list[int]:
         """Hold the store against the listing: every entity, and not a point more.
 
-        Returns the pages to run again because chunks of their entities are missing.
+        Returns the pages to run again because entities of theirs are missing, or chunks of them:
+        a store that was restored from a backup, or came back without its disk.
         """
         listed = self._catalog.listings.count_in_index(job.id)
         if found.matching != listed:
+            if pages := self._pages_to_write_again(job):
+                return pages
             raise VerificationFailed(
-                f"{listed} entities were written, {found.matching} of them are in the index. "
+                f"{listed} entities were written, {found.matching} of them are in the index, also "
+                f"after all of them were written {MOST_MENDINGS} times more. "
                 "Something else removes points from the collection; reindex once it is stopped."
             )
         if self._runtime.store.count(partition) == found.points:
@@ -393,6 +405,15 @@ class Finisher:
                 f"celeriac audit {job.tenant} {job.entity_type} --repair says which and mends them."
             )
         return []
+
+    def _pages_to_write_again(self, job: Job) -> list[int]:
+        """Every page with entities in the index, since the store has lost some: what it still has
+        costs a lookup. None for a retry, which does not list all of them, and none where the store
+        loses them again and again."""
+        if job.mode == JobMode.RETRY or not self._catalog.pages.mend(job.id, MOST_MENDINGS):
+            return []
+        logger.warning("what was written is gone", extra={"action": "finish", "job": job.id})
+        return self._catalog.listings.written_pages(job.id)
 
     def _pages_of_incomplete(
         self, job: Job, partition: Partition, checkpoint: Callable[[], None]

@@ -64,6 +64,12 @@ def in_force(runtime: Runtime, declared: EntityType) -> EntityType:
     return replace(declared, spec=live.spec)
 
 
+def ensure_collection(runtime: Runtime, generation: Generation, entity_type: EntityType) -> None:
+    """Have the collection that a generation is written to, with its payload indexes."""
+    spec = entity_type.spec
+    runtime.store.ensure_collection(generation.collection, spec.dimension, spec.filter_fields)
+
+
 def has_its_model(runtime: Runtime, generation: Generation) -> bool:
     """Whether the model that a generation was built with is still described as it was: another
     one's vectors are not comparable with its own."""

@@ -24,7 +24,7 @@ from celeriac.errors import (
     NotFound,
     TransientError,
 )
-from celeriac.generations import in_force
+from celeriac.generations import ensure_collection, in_force
 from celeriac.progress import START
 from celeriac.removal import remove_dropped
 from celeriac.retrying import require_jobs, writable_generation
@@ -130,9 +130,7 @@ class JobRunner:
             generation = writable_generation(self._runtime, job.index_id, entity_type)
         else:
             generation = self._catalog.indexes.generation_for(job.index_id, entity_type.spec)
-        self._runtime.store.ensure_collection(
-            generation.collection, entity_type.spec.dimension, entity_type.spec.filter_fields
-        )
+        ensure_collection(self._runtime, generation, entity_type)
         self._catalog.jobs.plan(job.id, generation.number)
         self._catalog.pages.add(job.id, 0, None)
         seen = self._catalog.jobs.seen(job.id)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from celeriac import logs
 from celeriac.carried import Carried
 from celeriac.catalog.indexes import Generation, GenerationState
-from celeriac.catalog.jobs import Job
+from celeriac.catalog.jobs import Job, JobMode
 from celeriac.catalog.pages import Claim
 from celeriac.configuration import EntityType
 from celeriac.counts import Counts
@@ -21,17 +21,19 @@ from celeriac.entry_keeper import EntryKeeper
 from celeriac.errors import (
     BrokerUnavailable,
     CeleriacError,
+    CollectionMissing,
     ConfigurationError,
     DuplicateId,
     JobPaused,
     JobStopped,
     LeaseLost,
+    StoreUnavailable,
     TransientError,
     TurnOver,
     WorkerStopping,
 )
 from celeriac.fetching import fetch
-from celeriac.generations import in_force
+from celeriac.generations import ensure_collection, in_force
 from celeriac.jobs import RETRY_FOR, JobRunner
 from celeriac.leases import LEASE
 from celeriac.model import (
@@ -198,6 +200,10 @@ class PageRunner:
             done = carried.and_then(tally.result(indexer.partition), tally.settled)
             self._catalog.pages.carry(claim, done.as_json())
             raise
+        except CollectionMissing as error:
+            if work.job.mode == JobMode.RETRY:
+                raise  # it does not write all that the collection had
+            raise StoreUnavailable(str(error)) from error
         return carried.added_to(result)
 
     def _checkpoint(self, claim: Claim, work: _Work, turn: Turn, tally: Tally) -> None:
@@ -227,6 +233,8 @@ class PageRunner:
                 f"The configuration of {job.tenant}/{job.entity_type} changed while the job ran, "
                 "or differs between workers; reindex once all of them run the same."
             )
+        if job.mode == JobMode.REINDEX:
+            ensure_collection(self._runtime, generation, entity_type)
         keeper = EntryKeeper(
             self._catalog, entity_type, job, generation.state == GenerationState.LIVE
         )

@@ -71,10 +71,8 @@ def qdrant_emptied(trial: Trial) -> None:
 
 
 def qdrant_started(trial: Trial) -> None:
-    """Start Qdrant; where it hangs over its own data, without them, as docs/troubleshooting.md says.
-
-    Qdrant 1.16.3 does so after about one kill in a few hundred, and at each start from then on.
-    """
+    """Start Qdrant; where it hangs over its own data, without them, as docs/troubleshooting.md has
+    it: Qdrant 1.16.3 does so after very few kills, and at each start from then on."""
     try:
         trial.site.qdrant.start()
     except servers.ServerFailed as failure:

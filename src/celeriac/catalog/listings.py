@@ -151,6 +151,14 @@ class Listings:
                 numbers.update(row.page for row in connection.execute(query))
         return sorted(numbers)
 
+    def written_pages(self, job_id: str) -> list[int]:
+        """The pages that list entities which are in the index."""
+        query = select(listings.c.page).where(
+            listings.c.job_id == job_id, listings.c.outcome.in_(IN_INDEX)
+        )
+        with self._database.read() as connection:
+            return sorted(connection.execute(query.distinct()).scalars())
+
     def remove(self, job_id: str, keys: Collection[uuid.UUID]) -> None:
         """Record entities that the sweep is about to remove, and count them in the job: once each,
         also when a sweep that was interrupted comes upon them again."""

@@ -449,6 +449,13 @@ class Pages:
                 update(pages).where(mine).values(state=PageState.PENDING, counters=None, claims=0)
             )
 
+    def mend(self, job_id: str, at_most: int) -> bool:
+        """Count that a job's pages run again because the store lost what they wrote; whether that
+        has happened less than `at_most` times before."""
+        again = update(jobs).where(jobs.c.id == job_id, jobs.c.mended < at_most)
+        with self._database.write() as connection:
+            return connection.execute(again.values(mended=jobs.c.mended + 1)).rowcount > 0
+
     @staticmethod
     def _require_held(held: bool) -> None:
         if not held:

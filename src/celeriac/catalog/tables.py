@@ -77,6 +77,7 @@ jobs = Table(
     Column("message", Text, nullable=False, default=""),
     Column("expected", BigInteger),
     Column("rounds", Integer, nullable=False, default=1),
+    Column("mended", Integer, nullable=False, default=0, server_default="0"),
     Column("removal_limit", Float),
     Column("priority", SmallInteger, nullable=False, default=Priority.NORMAL),
     Column("throttle", Float),

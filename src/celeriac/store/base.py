@@ -86,7 +86,8 @@ class VectorStore(Protocol):
     Safe to call from several threads. Any method raises
 
     - StoreUnavailable: the store cannot be reached or does not do as asked for now;
-    - NotFound: the collection does not exist (`ensure_collection` and `delete_partition` do not);
+    - CollectionMissing: the collection does not exist (but for `ensure_collection` and
+      `delete_partition`);
     - StoreMismatch: a vector has another dimension than the collection;
     - ConfigurationError: the store refuses access.
     """

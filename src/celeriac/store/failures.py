@@ -12,8 +12,8 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 
 from celeriac.errors import (
     CeleriacError,
+    CollectionMissing,
     ConfigurationError,
-    NotFound,
     PermanentError,
     StoreMismatch,
     StoreUnavailable,
@@ -52,7 +52,7 @@ def local_errors(place: str) -> Iterator[None]:
         raise StoreUnavailable(f"the vector store in {place} failed: {error}") from error
     except ValueError as error:
         if _LOCAL_NOT_FOUND.search(str(error)):
-            raise NotFound(f"the vector store in {place}: {error}") from error
+            raise CollectionMissing(f"the vector store in {place}: {error}") from error
         raise StoreMismatch(f"the vector store in {place} does not take this: {error}") from error
 
 
@@ -69,7 +69,7 @@ def _of_status(status: grpc.StatusCode, detail: str, address: str) -> CeleriacEr
             f"Qdrant at {address} refuses access ({detail}); check CELERIAC_QDRANT_API_KEY"
         )
     if status is grpc.StatusCode.NOT_FOUND:
-        return NotFound(f"Qdrant at {address}: {detail}")
+        return CollectionMissing(f"Qdrant at {address}: {detail}")
     if status is grpc.StatusCode.INVALID_ARGUMENT:
         return StoreMismatch(f"Qdrant at {address} does not take this: {detail}")
     if status in _PERMANENT:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
 
-from celeriac.errors import NotFound
+from celeriac.errors import CollectionMissing
 from celeriac.model import FilterField, MetadataValue, Partition
 from celeriac.store import payload
 from celeriac.store.base import VOID, Fault, Hit, Marker, Point, StoredChunk
@@ -129,7 +129,7 @@ class QdrantStore:
                 for start in range(0, len(ids), IDS_PER_REQUEST):
                     checkpoint()
                     self._delete(partition, ids[start : start + IDS_PER_REQUEST])
-        except NotFound:
+        except CollectionMissing:
             return  # without the collection there is nothing left of the partition
 
     def search(
@@ -167,7 +167,7 @@ class QdrantStore:
         try:
             with self._guard():
                 yield
-        except NotFound:
+        except CollectionMissing:
             if collection is not None:
                 self._collections.forget(collection)
             raise
