@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from harness import ListSource, World, article
 
-from celeriac.catalog.indexes import GenerationState
 from celeriac.catalog.jobs import Job, JobState
 from celeriac.configuration import Canary
 from celeriac.embedding.base import Vectors
