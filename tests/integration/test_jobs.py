@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from harness import NAME, TENANT, ListSource, World, article
@@ -433,6 +434,27 @@ def test_a_worker_with_another_configuration_writes_nothing(world: World) -> Non
     world.run()
     assert world.job(job.id).state == JobState.FAILED
     assert "changed while the job ran" in world.job(job.id).message
+
+
+def test_a_worker_with_another_source_does_not_go_on_with_a_listing(world: World) -> None:
+    """While a configuration is rolled out, say: what lies before the cursor there is never read."""
+    entities = [article(number) for number in range(40)]
+    world.source = ListSource(list(entities))
+    world.assert_succeeded(world.reindex())
+    job = world.request()
+    world.deliver(world.messages.waiting.pop(0))
+    world.deliver(world.messages.waiting.pop(0))
+    moved = [article(number) for number in range(35)]
+    world.source = ListSource([*(article(100 + number) for number in range(5)), *moved])
+    world.entity_type = replace(world.entity_type, source={"kind": "files", "path": "/new"})
+    world.refresh()
+    world.run()
+    assert world.job(job.id).state == JobState.FAILED
+    assert "differs between workers" in world.job(job.id).message
+    world.assert_index_equals(entities)
+    job = world.reindex()
+    world.assert_succeeded(job)
+    world.assert_index_equals(world.source.entities)
 
 
 def test_progress_is_live_in_redis(world: World) -> None:
