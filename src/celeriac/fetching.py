@@ -4,15 +4,16 @@ those that failed in earlier jobs."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from celeriac.catalog.jobs import Job, JobMode
 from celeriac.catalog.pages import LOOKUP_ROUND, Claim
 from celeriac.catalog.retries import Retries
 from celeriac.configuration import EntityType
 from celeriac.errors import ConfigurationError
-from celeriac.model import Page, Selection
+from celeriac.model import Page, Selection, digest_of
 from celeriac.runtime import Runtime
 from celeriac.sources.base import LookupSource, Source, look_up
 from celeriac.sources.positions import Position
@@ -23,14 +24,38 @@ def fetch(runtime: Runtime, job: Job, entity_type: EntityType, claim: Claim) -> 
 
     Raises:
         SourceUnavailable, SourceError: as of `Source.page`.
-        ConfigurationError: it is to be looked up, and the source cannot do that any more.
+        ConfigurationError: it is to be looked up, and the source cannot do that any more; or the
+            page before was of a source that is declared otherwise.
     """
     source = runtime.source(entity_type)
     if claim.round == LOOKUP_ROUND:
         return _looked_up(source, claim)
+    mark = _mark(entity_type.source)
+    cursor = None if claim.cursor is None else _unmarked(claim.cursor, mark, entity_type)
     if job.mode == JobMode.RETRY:
-        return _Retried(runtime.catalog.retries, source, job.retries).page(claim.cursor)
-    return source.page(claim.cursor)
+        page = _Retried(runtime.catalog.retries, source, job.retries).page(cursor)
+    else:
+        page = source.page(cursor)
+    following = page.next_cursor
+    return page if following is None else replace(page, next_cursor=f"{mark}:{following}")
+
+
+def _mark(options: Mapping[str, Any]) -> str:
+    """What tells the source that gave a cursor from another: 16 bits, too few to guess a secret
+    among its options by."""
+    plain = json.dumps(dict(options), default=lambda value: type(value).__name__)
+    return digest_of(plain)[:4]
+
+
+def _unmarked(cursor: str, mark: str, entity_type: EntityType) -> str:
+    """The source's own cursor: another source would go on with it somewhere in the middle."""
+    found, _, own = cursor.partition(":")
+    if found != mark:
+        raise ConfigurationError(
+            f"The source of {entity_type.tenant}/{entity_type.name} changed while the job ran, or "
+            "differs between workers; reindex once all of them run the same."
+        )
+    return own
 
 
 def lookup_cursor(entity_ids: Sequence[str]) -> str:

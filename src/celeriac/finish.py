@@ -44,7 +44,7 @@ from celeriac.retried import Found, RetriedEntities
 from celeriac.runtime import Runtime
 from celeriac.sources.base import Source
 from celeriac.store.base import Marker
-from celeriac.tally import stays
+from celeriac.tally import removed_keys, stays
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class _Comparison:
     points: int = 0
     """Points that the markers which stay account for."""
     gone: int = 0
-    """Markers of entities that the listing does not have."""
+    """Markers of entities that the listing does not have, or that have no text now."""
     differing: list[Marker] = field(default_factory=list)
     """Markers of listed entities with another fingerprint."""
     unlisted: list[str] = field(default_factory=list)
@@ -197,10 +197,10 @@ class Finisher:
             return
         if self._look_up(job, generation, token, found, checkpoint):
             return
+        self._refuse_total_failure(job)
         self._sweep(job, generation.partition, found, checkpoint)
         if self._run_again(job, self._verify(job, generation.partition, found, checkpoint)):
             return
-        self._refuse_total_failure(job)
         passed = self._pass_gate(job, generation, found, checkpoint)
         checkpoint()
         twice = self._catalog.listings.overcounted(job.id)
@@ -352,28 +352,25 @@ class Finisher:
     def _sweep(
         self, job: Job, partition: Partition, found: _Comparison, checkpoint: Callable[[], None]
     ) -> None:
-        """Remove the entities that the listing does not have."""
+        """Remove the entities that the listing does not have, and those without text."""
         if not found.gone:
             return
         self._refuse_mass_removal(job, found)
         for markers, expected in self._scan(job, partition, checkpoint):
-            gone = [
-                marker
-                for marker, entity in zip(markers, expected, strict=True)
-                if not stays(marker, entity)
-            ]
+            pairs = zip(markers, expected, strict=True)
+            gone = [(marker, entity) for marker, entity in pairs if not stays(marker, entity)]
             if gone:
-                self._catalog.listings.remove(job.id, [uuid.UUID(one.point_id) for one in gone])
-                remove_entities(self._runtime.store, partition, gone)
+                self._catalog.listings.remove(job.id, removed_keys(gone))
+                remove_entities(self._runtime.store, partition, [marker for marker, _ in gone])
 
     def _refuse_mass_removal(self, job: Job, found: _Comparison) -> None:
         limit = removal_limit(self._runtime, job)
         if found.gone > limit * found.markers:
             raise RemovalRefused(
                 f"The source no longer lists {found.gone} of the {found.markers} indexed entities, "
-                f"more than the {limit:.0%} that one job may remove. Nothing was removed. If that "
-                f"is right, confirm it: celeriac confirm-removal {job.id}, or "
-                f"POST /jobs/{job.id}/confirm-removal."
+                f"or they have no text any more: more than the {limit:.0%} that one job may "
+                "remove. Nothing was removed. If that is right, confirm it: "
+                f"celeriac confirm-removal {job.id}, or POST /jobs/{job.id}/confirm-removal."
             )
 
     def _verify(

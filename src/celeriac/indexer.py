@@ -93,7 +93,8 @@ class Indexer:
         A `tally` that is given tells how far it came where it is broken off.
 
         An entity that cannot be indexed is reported and does not stop the others; what the store
-        held of it before stays, unless the entity has no text now.
+        held of it before stays. One without text is for the end of the job to remove: that all
+        texts went away may be a mistake of the source.
 
         Raises:
             TransientError: a service failed; the page can be run again, whatever was written.
@@ -102,7 +103,7 @@ class Indexer:
         tally = tally or Tally()
         rendered = self._render(entities, tally)
         markers = self._store.markers(self.partition, [one.id for one, _ in rendered])
-        changed = self._sort_out(rendered, markers, checkpoint, tally)
+        changed = self._sort_out(rendered, markers, tally)
         for group in _groups(changed):
             self._replace(group, checkpoint, tally)
         return tally.result(self.partition)
@@ -122,17 +123,16 @@ class Indexer:
         self,
         rendered: Sequence[tuple[RenderedEntity, str]],
         markers: Mapping[str, Marker],
-        checkpoint: Checkpoint,
         tally: Tally,
     ) -> list[_Changed]:
-        """Count the unchanged, take the empty ones out of the index, cut the changed ones."""
+        """Count the unchanged and those without text, cut the changed ones."""
         changed = []
         for one, fingerprint in rendered:
             marker = markers.get(one.id)
             if marker is not None and marker.fingerprint == fingerprint:
                 tally.unchanged(one.id, fingerprint, marker.chunk_count)
             elif not one.text.strip():
-                self._empty(one, marker, checkpoint, tally)
+                tally.fail(one.id, EmptyText(one.lacking), Outcome.EMPTY)
             else:
                 changed.append((one, fingerprint, marker))
         with tally.stages.time(Stage.CHUNK) as step:
@@ -145,14 +145,6 @@ class Indexer:
 
     def _digests(self, split: SplitText) -> tuple[str, ...]:
         return tuple(self._digest(chunk.text) for chunk in split.chunks)
-
-    def _empty(
-        self, one: RenderedEntity, marker: Marker | None, checkpoint: Checkpoint, tally: Tally
-    ) -> None:
-        if marker is not None:
-            checkpoint(tally)
-            self._remove(marker)
-        tally.fail(one.id, EmptyText(one.lacking), Outcome.EMPTY)
 
     def _replace(self, group: list[_Changed], checkpoint: Checkpoint, tally: Tally) -> None:
         checkpoint(tally)

@@ -280,7 +280,7 @@ class _Reader:
 
 
 def _goes(marker: Marker, outcome: Outcome | None) -> bool:
-    """Whether the sweep removes the entity. One without text has left before it."""
+    """Whether the sweep removes the entity and counts it; one without text is counted apart."""
     return outcome is None or (outcome == Outcome.FAILED and marker.fingerprint == VOID)
 
 
@@ -313,8 +313,9 @@ def throughput(runtime: Runtime, declared: EntityType) -> Throughput | None:
 
 def _is_refused(counts: _Counts, limit: float) -> bool:
     """As the end of a job decides, once everything listed is indexed."""
-    markers = counts.markers + counts.added - counts.emptied
-    return counts.removed > limit * markers or counts.lost > limit * counts.live_markers
+    markers = counts.markers + counts.added
+    gone = counts.removed + counts.emptied
+    return gone > limit * markers or counts.lost > limit * counts.live_markers
 
 
 def _plan(

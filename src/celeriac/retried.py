@@ -15,7 +15,7 @@ from celeriac.model import Counters, Outcome, Partition
 from celeriac.runtime import Runtime
 from celeriac.sources.base import LookupSource, Source, look_up
 from celeriac.store.base import Marker
-from celeriac.tally import entity_key, stays
+from celeriac.tally import entity_key, removed_keys, stays
 
 PROBED = 256
 """Chunks looked for at a time beyond those that a marker accounts for."""
@@ -99,11 +99,14 @@ class RetriedEntities:
     def remove(self) -> None:
         """Remove what does not belong in the index, and chunks that no marker accounts for."""
         for entities in self._batches():
-            gone = [one.marker for one in entities if one.marker is not None and not one.stays]
+            gone = [
+                (one.marker, one.expected)
+                for one in entities
+                if one.marker is not None and not one.stays
+            ]
             if gone:
-                keys = [uuid.UUID(one.point_id) for one in gone]
-                self._catalog.listings.remove(self._job.id, keys)
-                remove_entities(self._store, self._partition, gone)
+                self._catalog.listings.remove(self._job.id, removed_keys(gone))
+                remove_entities(self._store, self._partition, [marker for marker, _ in gone])
             self._remove_strays(entities)
 
     def require_sound_lookups(self, source: Source) -> None:

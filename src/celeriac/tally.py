@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from celeriac.catalog.listings import IN_INDEX, Expected
@@ -29,6 +30,15 @@ def stays(marker: Marker, entity: Expected | None) -> bool:
     if entity.outcome == Outcome.FAILED:
         return marker.fingerprint != VOID
     return entity.outcome in IN_INDEX
+
+
+def removed_keys(gone: Iterable[tuple[Marker, Expected | None]]) -> list[uuid.UUID]:
+    """Keys of those that count as removed; one without text counts as failed."""
+    return [
+        uuid.UUID(marker.point_id)
+        for marker, entity in gone
+        if entity is None or entity.outcome != Outcome.EMPTY
+    ]
 
 
 def entity_key(partition: Partition, entity_id: str) -> uuid.UUID:

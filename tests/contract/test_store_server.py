@@ -158,6 +158,16 @@ def test_processes_ensure_one_collection_at_once(
         store.close()
 
 
+def test_a_collection_that_was_dropped_is_made_again_by_whoever_made_it_last(
+    store: VectorStore, client: QdrantClient, collection_name: str
+) -> None:
+    """A worker that only plans jobs makes no call that would tell it."""
+    for _ in range(2):
+        store.ensure_collection(collection_name, DIMENSION, FIELDS)
+        assert client.collection_exists(collection_name)
+        client.delete_collection(collection_name)
+
+
 def test_a_collection_that_was_dropped_is_made_again(
     store: VectorStore, client: QdrantClient, collection_name: str
 ) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
-from harness import ListSource, World, article
+from harness import NAME, TENANT, ListSource, World, article
 
 from celeriac.catalog.jobs import JobState
 from celeriac.embedding.base import Vectors
@@ -14,6 +15,7 @@ from celeriac.embedding.stub import StubEmbedder
 from celeriac.errors import ModelError, SourceError, SourceUnavailable, StoreUnavailable
 from celeriac.lately import Lately
 from celeriac.model import Counters, Entity, EntityFailure, Splitting
+from celeriac.plan import plan
 
 
 def test_requests_that_join_a_job_announce_it_once_a_moment(world: World) -> None:
@@ -301,6 +303,29 @@ def test_mass_removal_is_refused_until_it_is_confirmed(world: World) -> None:
     world.assert_index_equals([article(number) for number in range(10)])
 
 
+def test_texts_that_all_went_away_are_a_mass_removal_too(world: World) -> None:
+    entities = [article(number) for number in range(30)]
+    world.source = ListSource(list(entities))
+    world.reindex()
+    emptied = [Entity(one.id, {"code": "c1"}) for one in entities]
+    world.source = ListSource(emptied)
+    assert world.reindex().state == JobState.FAILED
+    world.assert_index_equals(entities)
+
+    world.source = ListSource([*entities[:10], *emptied[10:]])
+    assert plan(world.runtime, TENANT, NAME).removal_refused
+    job = world.reindex()
+    assert job.state == JobState.FAILED
+    assert "20 of the 30 indexed entities" in job.message
+    assert "no text" in job.message
+    world.assert_index_equals(entities)
+
+    job = world.reindex(removal_limit=1.0)
+    world.assert_succeeded(job)
+    assert (job.counters.failed, job.counters.removed) == (20, 0)
+    world.assert_index_equals(entities[:10])
+
+
 def test_an_entity_that_slid_past_the_listing_is_not_removed(world: World) -> None:
     entities = [article(number) for number in range(30)]
     world.source = ListSource(list(entities), stable_listing=False)
@@ -409,6 +434,27 @@ def test_a_worker_with_another_configuration_writes_nothing(world: World) -> Non
     world.run()
     assert world.job(job.id).state == JobState.FAILED
     assert "changed while the job ran" in world.job(job.id).message
+
+
+def test_a_worker_with_another_source_does_not_go_on_with_a_listing(world: World) -> None:
+    """While a configuration is rolled out, say: what lies before the cursor there is never read."""
+    entities = [article(number) for number in range(40)]
+    world.source = ListSource(list(entities))
+    world.assert_succeeded(world.reindex())
+    job = world.request()
+    world.deliver(world.messages.waiting.pop(0))
+    world.deliver(world.messages.waiting.pop(0))
+    moved = [article(number) for number in range(35)]
+    world.source = ListSource([*(article(100 + number) for number in range(5)), *moved])
+    world.entity_type = replace(world.entity_type, source={"kind": "files", "path": "/new"})
+    world.refresh()
+    world.run()
+    assert world.job(job.id).state == JobState.FAILED
+    assert "differs between workers" in world.job(job.id).message
+    world.assert_index_equals(entities)
+    job = world.reindex()
+    world.assert_succeeded(job)
+    world.assert_index_equals(world.source.entities)
 
 
 def test_progress_is_live_in_redis(world: World) -> None:

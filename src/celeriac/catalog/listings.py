@@ -171,6 +171,8 @@ class Listings:
             }
             for key in keys
         ]
+        if not rows:
+            return
         counted = (
             select(func.count())
             .where(listings.c.job_id == job_id, listings.c.page == NO_PAGE)

@@ -97,8 +97,8 @@ class VectorStore(Protocol):
     ) -> None:
         """Create what is missing: the collection, then its payload indexes.
 
-        Several workers may do so at once. What was found once is not asked for again until a
-        call finds the collection missing.
+        Several workers may do so at once. Of a collection that was found once no more is asked
+        than whether it is there.
 
         Raises:
             ConfigurationError: a filter field's key cannot be addressed in the store.
