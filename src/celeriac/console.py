@@ -182,10 +182,16 @@ def _show_times(times: Sequence[Time], model: str) -> None:
         return
     table = _table("tokens a second", "takes", "needed", "by")
     for one in times:
-        needed = "" if one.times is None else f"{one.times:,} times that"
+        needed = _times(one.times)
         cells = (f"{one.rate.tokens_per_second:,.0f}", _duration(one.seconds), needed)
         table.add_row(*map(_text, (*cells, one.rate.where)))
     output().print(table)
+
+
+def _times(times: int | None) -> str:
+    if times is None:
+        return ""
+    return "that is enough" if times == 1 else f"{times:,} times that"
 
 
 def show_audit(audit: Audit) -> None:

@@ -27,7 +27,7 @@ def test_its_configuration_is_valid(tmp_path: Path) -> None:
 
 def test_what_to_open_is_there() -> None:
     _, _, table = README.partition("## To change X, open Y")
-    table, _, _ = table.partition("\n\nWhy ")
+    table, _, _ = table.partition("\n\nTo work on it")
     cells = [line.split("|")[2] for line in table.splitlines() if line.startswith("| ")][1:]
     paths = [path for cell in cells for path in re.findall(r"`([\w./]+/[\w./]*)`", cell)]
 
