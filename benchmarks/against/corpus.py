@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from benchmarks.against.drivers.wire import Json
+from benchmarks.against.drivers.wire import Json, text_of
 
 SEED = 20
 Documents = list[Json]
@@ -19,6 +19,27 @@ def sample(documents: Sequence[Json], number: int) -> Documents:
     if not number:
         return list(documents)
     return [document for document in documents if document["abstract"]][:number]
+
+
+def joined(documents: Documents, number: int) -> Documents:
+    """So many documents as the abstract of one; the last one may be of fewer."""
+    if number == 1:
+        return documents
+    return [
+        {**documents[start], "abstract": "\n".join(map(text_of, documents[start : start + number]))}
+        for start in range(0, len(documents), number)
+    ]
+
+
+def copied(documents: Documents, copies: int) -> Documents:
+    """So many times over, under new ids and with other texts: nothing is indexed twice."""
+    if copies == 1:
+        return documents
+    return [
+        {**one, "id": f"{one['id']}-{number}", "title": f"{number}. {one['title']}"}
+        for number in range(copies)
+        for one in documents
+    ]
 
 
 def changed(documents: Sequence[Json], share: float) -> Documents:

@@ -141,11 +141,16 @@ def unchanged(found: Found) -> str:
         )
     if not rows:
         return ""
+    points = median(found, FULL_ALL, OURS, "points")
+    each = f", {points / everything:.1f} chunks each" if points else ""
     heads = [
         *("", f"{some:,}, s", f"{everything:,}, s", "ms each", "ms each further one"),
         *(f"{some:,} beside LangChain", f"{everything:,} beside LangChain"),
     ]
-    return f"An unchanged reindex:\n\n{markdown(heads, rows)}"
+    return (
+        f"An unchanged reindex of those documents, and of all {everything:,}{each}:\n\n"
+        f"{markdown(heads, rows)}"
+    )
 
 
 def targets(found: Found) -> str:

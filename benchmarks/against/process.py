@@ -160,6 +160,10 @@ class Driver:
                 self._heard.put(json.loads(line))
         self._heard.put(None)
 
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
     def kill(self) -> None:
         """As the kernel's out-of-memory killer would."""
         self._process.kill()

@@ -7,8 +7,8 @@ one first each round:
 
 1. Rounds: each indexes --documents documents in a new process, and then again, unchanged. Before
    each round the machine's ceiling is measured: products of the model's own shapes.
-2. After the first round, once: each indexes all documents, --copies times over, and then takes
-   turns at finding them unchanged.
+2. After the first round, once: each indexes all documents, --copies times over or --joined to
+   longer ones, and then takes turns at finding them unchanged.
 3. A profile: one more run of both kinds by celeriac, split into its stages.
 
 Starting, loading the model and the tokenizers is never counted. sentence-transformers alone encodes
@@ -29,9 +29,10 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,26 +107,23 @@ class Harness:
     def round(self, number: int) -> None:
         """Each indexes some documents, and again."""
         for variant in in_turn(self.variants, number):
-            with self._trying(FULL, variant):
-                self._full_and_again(variant, number)
+            self._try(FULL, variant, partial(self._full_and_again, variant, number))
 
     def everything_again(self, rounds: int) -> None:
         """Each indexes everything; then they take turns at finding it unchanged."""
         with ExitStack() as stack:
             drivers: dict[str, Driver] = {}
-            for variant in self.variants:
-                if returns(variant):
-                    with self._trying(FULL_ALL, variant):
-                        drivers[variant.label] = self._filled(variant, stack)
+            for variant in filter(returns, self.variants):
+                self._try(FULL_ALL, variant, partial(self._fill, variant, drivers, stack))
             for number in range(rounds):
                 for variant in in_turn(self.variants, number):
-                    if variant.label in drivers:
-                        with self._trying(AGAIN_ALL, variant):
-                            self._run(AGAIN_ALL, variant, number, drivers[variant.label])
+                    if driver := drivers.get(variant.label):
+                        again = partial(self._run, AGAIN_ALL, variant, number, driver)
+                        if not self._try(AGAIN_ALL, variant, again):
+                            del drivers[variant.label]
         for variant in self.variants:
             if variant.label == figures.OURS:
-                with self._trying("profile", variant):
-                    self._profile(variant)
+                self._try("profile", variant, partial(self._profile, variant))
 
     def _full_and_again(self, variant: Variant, number: int) -> None:
         with self._opened(variant, self.some) as driver:
@@ -133,11 +131,11 @@ class Harness:
             if returns(variant):
                 self._run(AGAIN, variant, number, driver)
 
-    def _filled(self, variant: Variant, stack: ExitStack) -> Driver:
-        """A driver that indexed everything and stays."""
+    def _fill(self, variant: Variant, drivers: dict[str, Driver], stack: ExitStack) -> None:
+        """Have a driver index everything; it stays."""
         driver = stack.enter_context(self._opened(variant, self.everything))
         self._run(FULL_ALL, variant, 0, driver)
-        return driver
+        drivers[variant.label] = driver
 
     def _profile(self, variant: Variant) -> None:
         """What is in the index of everything is found unchanged, then some is indexed anew."""
@@ -163,7 +161,11 @@ class Harness:
         say(f"{what:22} {variant.label:22} begins, {self.left():.0f} s left")
         subject = variant.subject
         subject.allow(self.left())
-        run = subject.note(driver.index())
+        try:
+            run = subject.note(driver.index())
+        except NotPlayed:
+            driver.kill()
+            raise
         documents = self.everything if what in (FULL_ALL, AGAIN_ALL) else self.some
         findings = subject.compare(documents)
         wrong = "" if run.ok else run.message or "failed"
@@ -173,17 +175,18 @@ class Harness:
         self.timed.append(Timed(what, variant.label, number, run, points, wrong))
         say(f"{what:22} {variant.label:22} {report.measured(run)} {wrong}")
 
-    @contextmanager
-    def _trying(self, what: str, variant: Variant) -> Iterator[None]:
-        """Go on with the next one where a system fails or there is no time."""
+    def _try(self, what: str, variant: Variant, work: Callable[[], None]) -> bool:
+        """Whether it could be done; what comes next goes on where a system fails or time is up."""
         variant.subject.allow(self.left())
         try:
             if not self.left():
                 raise NotPlayed("no time is left")
-            yield
+            work()
         except NotPlayed as why:
             self.troubles.append(f"{what}: {variant.label}: {str(why).splitlines()[0]}")
             say(f"{what:22} {variant.label:22} not measured: {why}")
+            return False
+        return True
 
 
 def returns(variant: Variant) -> bool:
@@ -218,6 +221,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--python", type=Path, help="of the others' environment")
     parser.add_argument("--documents", type=int, default=400, help="indexed each round")
     parser.add_argument("--all-documents", type=int, default=0, help="indexed once; 0 for all")
+    parser.add_argument("--joined", type=int, default=1, help="so many of them to one, longer one")
     parser.add_argument("--copies", type=int, default=1, help="of all documents")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--again", type=int, default=5, help="rounds of finding all unchanged")
@@ -243,7 +247,7 @@ def measured(arguments: argparse.Namespace) -> Found:
         harness = Harness(
             variants,
             corpus.sample(staging.documents(), arguments.documents),
-            copied(corpus.sample(staging.documents(), arguments.all_documents), arguments.copies),
+            everything(arguments),
             arguments.minutes * 60,
         )
         ceiling = Ceiling(variants[0].subject.bench.model.folder)
@@ -253,6 +257,12 @@ def measured(arguments: argparse.Namespace) -> Found:
             if not number:
                 harness.everything_again(arguments.again)
         return collected(harness, ceiling, load, arguments)
+
+
+def everything(arguments: argparse.Namespace) -> Documents:
+    """What is indexed once and then found unchanged."""
+    documents = corpus.sample(staging.documents(), arguments.all_documents)
+    return corpus.copied(corpus.joined(documents, arguments.joined), arguments.copies)
 
 
 def cast(folder: Path, arguments: argparse.Namespace, stack: ExitStack) -> Iterator[Variant]:
@@ -270,17 +280,6 @@ def cast(folder: Path, arguments: argparse.Namespace, stack: ExitStack) -> Itera
             yield Variant(figures.OURS_INT8, subject, {"dtype": "int8"})
 
 
-def copied(documents: Documents, copies: int) -> Documents:
-    """So many times over, under new ids and with other texts: nothing is indexed twice."""
-    if copies == 1:
-        return documents
-    return [
-        {**one, "id": f"{one['id']}-{number}", "title": f"{number}. {one['title']}"}
-        for number in range(copies)
-        for one in documents
-    ]
-
-
 def collected(
     harness: Harness, ceiling: Ceiling, load: float, arguments: argparse.Namespace
 ) -> Found:
@@ -295,6 +294,7 @@ def collected(
         "load_at_end": os.getloadavg()[0],
         "about": harness.about,
         "entities": {FULL: len(harness.some), FULL_ALL: len(harness.everything)},
+        "joined": arguments.joined,
         "chunks": len(lengths),
         "tokens": sum(lengths),
         "rounds": rounds,

@@ -289,7 +289,7 @@ class Subject:
         return Driver(command, self.bench.environment, log, self.left)
 
     def _put(self, driver: Driver) -> None:
-        if self.system.reopens and self._spare is None:
+        if self.system.reopens and self._spare is None and driver.alive:
             self._spare = driver
         else:
             driver.close()
