@@ -22,13 +22,13 @@ class Heartbeat:
 
     def __init__(self, interval: float = LEASE / 4) -> None:
         self._interval = interval
-        self._held: dict[int, Renew] = {}
+        self._held: dict[int, Callable[[], object]] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def hold(self, renew: Renew) -> Iterator[None]:
+    def hold(self, renew: Callable[[], object]) -> Iterator[None]:
         """Call `renew` regularly until the block is left.
 
         A lease that is lost is renewed no more; whoever works under it finds out at its next
@@ -59,7 +59,7 @@ class Heartbeat:
             for key, renew in held:
                 self._renew(key, renew)
 
-    def _renew(self, key: int, renew: Renew) -> None:
+    def _renew(self, key: int, renew: Callable[[], object]) -> None:
         try:
             renew()
         except LeaseLost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import uuid
@@ -278,7 +279,30 @@ class Partition:
 
     def point_id(self, entity_id: str, chunk: int) -> str:
         """The deterministic id of one chunk's point: uuid5(index, generation, entity, chunk)."""
-        return str(uuid.uuid5(uuid.UUID(self.index_id), f"{self.generation}/{chunk}/{entity_id}"))
+        digits = f"{self._point_number(entity_id, chunk):032x}"
+        parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
+        return "-".join(parts)
+
+    def marker_key(self, entity_id: str) -> uuid.UUID:
+        """The id of an entity's marker."""
+        return uuid.UUID(int=self._point_number(entity_id, 0))
+
+    def _point_number(self, entity_id: str, chunk: int) -> int:
+        # What `uuid.uuid5` does, in a fifth of its time: there are several for each chunk.
+        name = f"{self.generation}/{chunk}/{entity_id}".encode()
+        digest = hashlib.sha1(_namespace(self.index_id) + name, usedforsecurity=False).digest()
+        return int.from_bytes(digest[:16], "big") & _UUID_DIGEST | _UUID5
+
+
+_UUID_DIGEST = ~(0xF << 76 | 0x3 << 62)
+"""The bits of a UUID that are its digest's."""
+_UUID5 = 5 << 76 | 0x2 << 62
+"""Its version and variant."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _namespace(index_id: str) -> bytes:
+    return uuid.UUID(index_id).bytes
 
 
 def digest_of(value: Any) -> str:

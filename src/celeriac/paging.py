@@ -209,8 +209,7 @@ class PageRunner:
     def _checkpoint(self, claim: Claim, work: _Work, turn: Turn, tally: Tally) -> None:
         if self._runtime.stopping.is_set():
             raise WorkerStopping
-        self._catalog.pages.renew(claim, LEASE)
-        if self._catalog.steering.is_paused(claim.job_id):
+        if self._catalog.pages.renew(claim, LEASE):
             raise JobPaused
         self._turns.require(claim.job_id, turn, tally.counters)
         progress = self._runtime.progress

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -25,6 +26,9 @@ MAX_CONTROL_SHARE = 0.05
 
 MAX_NAMED = 12
 """Fields that a message names."""
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
+"""What is no text: control characters other than white space."""
 
 
 class Renderer:
@@ -118,7 +122,7 @@ def _checked(path: str, text: str) -> str:
             f"Field {path!r} holds half a character (a lone surrogate) at position {error.start}; "
             "mend its encoding at the source."
         ) from None
-    controls = sum(1 for char in text if char < " " and char not in "\t\n\r\f\v")
+    controls = len(_CONTROLS.findall(text))
     if controls > MAX_CONTROL_SHARE * len(text):
         raise NotText(f"Field {path!r} holds {controls} control characters; it is not text.")
     return text

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from celeriac.catalog.listings import IN_INDEX, Expected
 from celeriac.chunking import SplitText
-from celeriac.model import Counters, EntityFailure, ListedEntity, Outcome, Partition
+from celeriac.model import COUNTERS, Counters, EntityFailure, ListedEntity, Outcome, Partition
 from celeriac.stages import Stages
 from celeriac.store.base import VOID, Marker
 
@@ -43,47 +43,54 @@ def removed_keys(gone: Iterable[tuple[Marker, Expected | None]]) -> list[uuid.UU
 
 def entity_key(partition: Partition, entity_id: str) -> uuid.UUID:
     """The key under which listings know an entity: the id of its marker's point."""
-    return uuid.UUID(partition.point_id(entity_id, 0))
+    return partition.marker_key(entity_id)
 
 
 class Tally:
     """Counts entities once each, and what was done to them."""
 
     def __init__(self, stages: Stages | None = None) -> None:
-        self.counters = Counters()
         self.stages = stages or Stages()
         """What times the page's stages."""
         self.shares: dict[str, float] = {}
         """Of entities that take more than one batch: how much is embedded, 0 to 1, by id."""
-        self.settled = Counters()
-        """As the counters were when an entity was written last, what was in the making left out."""
+        # Added up for each entity: a frozen `Counters` for each would cost more than the entity.
+        self._counted = dict.fromkeys(COUNTERS, 0)
+        self._settled = dict(self._counted)
         self._outcomes: dict[str, tuple[Outcome, str | None]] = {}
         self._failures: list[EntityFailure] = []
 
+    @property
+    def counters(self) -> Counters:
+        return Counters(**self._counted)
+
+    @property
+    def settled(self) -> Counters:
+        """As the counters were when an entity was written last, what was in the making left out."""
+        return Counters(**self._settled)
+
     def unchanged(self, entity_id: str, fingerprint: str, chunks: int) -> None:
         self._outcomes[entity_id] = (Outcome.UNCHANGED, fingerprint)
-        self._count(Counters(listed=1, unchanged=1, chunks=chunks))
+        self._count(listed=1, unchanged=1, chunks=chunks)
 
     def indexed(self, entity_id: str, fingerprint: str, split: SplitText) -> None:
         self._outcomes[entity_id] = (Outcome.INDEXED, fingerprint)
         self._count(
-            Counters(
-                listed=1,
-                indexed=1,
-                chunks=len(split.chunks),
-                tokens=split.tokens,
-                split_for_model=split.split_for_model,
-            )
+            listed=1,
+            indexed=1,
+            chunks=len(split.chunks),
+            tokens=split.tokens,
+            split_for_model=split.split_for_model,
         )
-        self.settled = self.counters
+        self._settled = dict(self._counted)
 
     def embedded(self, chunks: int) -> None:
-        self._count(Counters(embedded=chunks))
+        self._count(embedded=chunks)
 
     def fail(self, entity_id: str, error: Exception, outcome: Outcome = Outcome.FAILED) -> None:
         self._outcomes[entity_id] = (outcome, None)
         self._failures.append(EntityFailure.of(entity_id, error))
-        self._count(Counters(listed=1, failed=1))
+        self._count(listed=1, failed=1)
 
     def result(self, partition: Partition) -> PageResult:
         return PageResult(
@@ -95,5 +102,6 @@ class Tally:
             failures=tuple(self._failures),
         )
 
-    def _count(self, counters: Counters) -> None:
-        self.counters += counters
+    def _count(self, **added: int) -> None:
+        for name, number in added.items():
+            self._counted[name] += number

@@ -87,9 +87,7 @@ def test_the_collection_is_made_for_many_tenants(
     )
     assert {path: index.data_type.value for path, index in info.payload_schema.items()} == {
         "partition": "keyword",
-        "marker": "bool",
-        "metadata.tenant": "keyword",
-        "metadata.entity_type": "keyword",
+        "marker": "integer",
         "metadata.code": "keyword",
         "metadata.stock": "integer",
         "metadata.price": "float",

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, exists, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    case,
+    exists,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from celeriac.catalog.database import Database, epoch_now
@@ -40,27 +54,9 @@ class Generations:
 
     def kept_instead(self, index_id: str, digest: str) -> Generation | None:
         """The live generation, where one built under the spec of this digest was rejected."""
-        rejected = generations.alias()
-        query = (
-            select(generations)
-            .join(
-                indexes,
-                and_(
-                    indexes.c.id == generations.c.index_id,
-                    indexes.c.live_generation == generations.c.number,
-                ),
-            )
-            .where(
-                indexes.c.id == index_id,
-                exists().where(
-                    rejected.c.index_id == index_id,
-                    rejected.c.spec_digest == digest,
-                    rejected.c.rejected_at.is_not(None),
-                ),
-            )
-        )
+        index = {"of_index": index_id, "of_digest": digest}
         with self._database.read() as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(_kept_instead(), index).one_or_none()
         return generation_of(row) if row else None
 
     def roll_back(self, index: IndexRow, live: Generation, to: Generation, points: int) -> None:
@@ -209,6 +205,31 @@ class Generations:
         """Record that its points are gone."""
         with self._database.write() as connection:
             _set(connection, generation, state=GenerationState.DROPPED, lease_until=None)
+
+
+@functools.cache
+def _kept_instead() -> Select[Any]:
+    """Made once: every page asks."""
+    rejected = generations.alias()
+    index_id: BindParameter[str] = bindparam("of_index")
+    return (
+        select(generations)
+        .join(
+            indexes,
+            and_(
+                indexes.c.id == generations.c.index_id,
+                indexes.c.live_generation == generations.c.number,
+            ),
+        )
+        .where(
+            indexes.c.id == index_id,
+            exists().where(
+                rejected.c.index_id == index_id,
+                rejected.c.spec_digest == bindparam("of_digest"),
+                rejected.c.rejected_at.is_not(None),
+            ),
+        )
+    )
 
 
 def _set(connection: Connection, generation: Generation, **values: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -12,8 +13,11 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Delete,
     RowMapping,
+    Select,
     and_,
+    bindparam,
     case,
     delete,
     exists,
@@ -23,6 +27,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.lists import Window, count_of, window_of
@@ -248,7 +253,7 @@ class Jobs:
 
     def get(self, job_id: str) -> Job | None:
         with self._database.read() as connection:
-            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
+            row = connection.execute(_one(), {"of_job": job_id}).one_or_none()
         return job_of(row._mapping) if row else None
 
     def seen(self, job_id: str) -> Seen | None:
@@ -464,11 +469,32 @@ class Jobs:
 
 def add_counters(connection: Connection, job_id: str, counters: Counters) -> Seen:
     """Add a page's counters to its job's, within the caller's transaction; the job with them."""
-    values = {jobs.c[name]: jobs.c[name] + getattr(counters, name) for name in COUNTERS}
-    added = update(jobs).where(jobs.c.id == job_id).values(values)
-    # Whoever writes to the row waits for this transaction: the moments are in its order.
-    row = connection.execute(added.returning(jobs, epoch_now().label("seen_at"))).one()
+    values = {f"more_{name}": getattr(counters, name) for name in COUNTERS}
+    row = connection.execute(_adding(), {"of_job": job_id, **values}).one()
     return _seen(row._mapping)
+
+
+# Made once: see the statements of `pages`.
+
+
+@functools.cache
+def _one() -> Select[Any]:
+    return select(jobs).where(jobs.c.id == bindparam("of_job"))
+
+
+@functools.cache
+def _adding() -> ReturningUpdate[Any]:
+    values = {jobs.c[name]: jobs.c[name] + bindparam(f"more_{name}") for name in COUNTERS}
+    added = update(jobs).where(jobs.c.id == bindparam("of_job")).values(values)
+    # Whoever writes to the row waits for this transaction: the moments are in its order.
+    return added.returning(jobs, epoch_now().label("seen_at"))
+
+
+@functools.cache
+def _forgetting() -> Delete:
+    return delete(job_errors).where(
+        job_errors.c.job_id == bindparam("of_job"), job_errors.c.page == bindparam("of_page")
+    )
 
 
 def insert_errors(
@@ -476,9 +502,7 @@ def insert_errors(
 ) -> None:
     """Replace a page's errors, within the caller's transaction."""
     if page is not None:
-        connection.execute(
-            delete(job_errors).where(job_errors.c.job_id == job_id, job_errors.c.page == page)
-        )
+        connection.execute(_forgetting(), {"of_job": job_id, "of_page": page})
     rows = [
         {
             "job_id": job_id,

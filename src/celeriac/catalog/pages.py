@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,10 +10,15 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
+    Delete,
+    Float,
     Select,
+    Update,
     and_,
+    bindparam,
     delete,
     exists,
     func,
@@ -20,6 +26,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.jobs import JobState, Seen, add_counters, class_of, insert_errors
@@ -91,6 +98,14 @@ class Pages:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._following = database.insert_new(pages).values(
+            job_id=_JOB,
+            number=_PAGE + 1,
+            round=bindparam("round_"),
+            cursor=bindparam("following"),
+            state=PageState.PENDING,
+            sent_at=epoch_now(),
+        )
 
     def add(self, job_id: str, number: int, cursor: str | None) -> None:
         """Add a page; one that is there already stays as it is."""
@@ -108,51 +123,28 @@ class Pages:
         """Take a pending page for `lease` seconds; None where it is done, held, or not due yet,
         or its job does not run, is paused, or has to wait for its throttle."""
         token = str(uuid.uuid4())
-        statement = (
-            update(pages)
-            .where(
-                pages.c.job_id == job_id,
-                pages.c.number == number,
-                is_waiting(),
-                exists().where(jobs.c.id == job_id, is_open()),
-            )
-            .values(
-                lease_token=token,
-                lease_until=epoch_now() + lease,
-                claims=pages.c.claims + 1,
-            )
-            .returning(
-                pages.c.cursor,
-                pages.c.round,
-                pages.c.claims,
-                pages.c.postponed,
-                pages.c.carried,
-            )
-        )
+        page = {"of_job": job_id, "of_number": number, "new_token": token, "lease": lease}
         with self._database.write() as connection:
-            row = connection.execute(statement).one_or_none()
+            row = connection.execute(_claiming(), page).one_or_none()
             if row is None:
                 return None
-            epoch = connection.execute(select(jobs.c.epoch).where(jobs.c.id == job_id)).scalar_one()
+            epoch = connection.execute(_epoch(), {"of_job": job_id}).scalar_one()
         cursor, round_, claims, postponed, carried = row
         return Claim(job_id, number, token, cursor, epoch, round_, claims, postponed, carried)
 
-    def renew(self, claim: Claim, lease: float) -> None:
-        """Extend the lease before the next step.
+    def renew(self, claim: Claim, lease: float) -> bool:
+        """Extend the lease before the next step; whether the job is paused.
 
         Raises:
             JobStopped: the job does not run any more, or in a later epoch.
             LeaseLost: another worker holds the page.
         """
-        statement = (
-            update(pages)
-            .where(_held(claim), _job_runs(claim.job_id, claim.epoch))
-            .values(lease_until=epoch_now() + lease)
-        )
+        held = _of(claim)
         with self._database.write() as connection:
-            if connection.execute(statement).rowcount:
-                return
-            runs = connection.execute(select(_job_runs(claim.job_id, claim.epoch))).scalar_one()
+            row = connection.execute(_renewing(), {**held, "lease": lease}).one_or_none()
+            if row is not None:
+                return bool(row.paused)
+            runs = connection.execute(_whether_it_runs(), held).scalar_one()
         if not runs:
             raise JobStopped
         raise LeaseLost
@@ -164,32 +156,23 @@ class Pages:
 
         Returns the keys that an earlier page lists too. An earlier run of this page is replaced.
         """
-        mine = and_(listings.c.job_id == claim.job_id, listings.c.page == claim.number)
         rows = [{"job_id": claim.job_id, "entity_key": key, "page": claim.number} for key in keys]
+        held = _of(claim)
         with self._database.write() as connection:
-            held = select(pages.c.number).where(_held(claim)).with_for_update()
-            self._require_held(connection.execute(held).one_or_none() is not None)
-            connection.execute(delete(listings).where(mine))
+            self._require_held(connection.execute(_locking(), held).one_or_none() is not None)
+            connection.execute(_unlisting(), held)
             if rows:
-                connection.execute(listings.insert(), rows)
+                connection.execute(_LIST, rows)
             if following is not None:
                 self._follow(connection, claim, following)
-            found = connection.execute(of_entities(claim.job_id, keys, listings.c.page))
-            return {key for key, page in found if NO_PAGE < page < claim.number}
+            return set(connection.execute(_listed_earlier(), held).scalars())
 
     def _follow(self, connection: Connection, claim: Claim, following: str) -> None:
         """Have the next page begin where this one ends, also when an earlier run of this page
         ended elsewhere: what lies between the two ends would be on no page."""
-        connection.execute(
-            self._database.insert_new(pages).values(
-                job_id=claim.job_id,
-                number=claim.number + 1,
-                round=claim.round,
-                cursor=following,
-                state=PageState.PENDING,
-                sent_at=epoch_now(),
-            )
-        )
+        place = {"round_": claim.round, "following": following}
+        if connection.execute(self._following, {**_of(claim), **place}).rowcount:
+            return
         astray = and_(
             pages.c.job_id == claim.job_id,
             pages.c.number == claim.number + 1,
@@ -231,25 +214,11 @@ class Pages:
         Raises:
             JobStopped, LeaseLost: as `renew`; nothing is written then.
         """
-        done = (
-            update(pages)
-            .where(_held(claim), _job_runs(claim.job_id, claim.epoch))
-            .values(
-                state=PageState.DONE,
-                is_last=is_last,
-                committed_at=epoch_now(),
-                counters=asdict(counters),
-                carried=None,
-                lease_token=None,
-                lease_until=None,
-                failing_since=None,
-                last_error=None,
-                error_class=None,
-            )
-        )
+        held = _of(claim)
+        counted = {"last": is_last, "counted": asdict(counters)}
         with self._database.write() as connection:
-            if not connection.execute(done).rowcount:
-                runs = connection.execute(select(_job_runs(claim.job_id, claim.epoch))).scalar_one()
+            if not connection.execute(_committing(), {**held, **counted}).rowcount:
+                runs = connection.execute(_whether_it_runs(), held).scalar_one()
                 raise LeaseLost if runs else JobStopped
             seen = add_counters(connection, claim.job_id, counters)
             insert_errors(connection, claim.job_id, claim.number, failures)
@@ -298,12 +267,8 @@ class Pages:
 
     def all_done(self, job_id: str) -> bool:
         """Whether the last page of the last round is known and every page is committed."""
-        mine = pages.c.job_id == job_id
-        rounds = select(jobs.c.rounds).where(jobs.c.id == job_id).scalar_subquery()
-        open_page = exists().where(mine, pages.c.state != PageState.DONE)
-        last_page = exists().where(mine, pages.c.is_last, pages.c.round == rounds)
         with self._database.read() as connection:
-            return bool(connection.execute(select(and_(last_page, ~open_page))).scalar_one())
+            return bool(connection.execute(_all_done(), {"of_job": job_id}).scalar_one())
 
     def all_listed(self, job_id: str) -> bool:
         """Whether the source was listed to its end."""
@@ -499,8 +464,7 @@ def _taken_back(counters: Mapping[str, int]) -> Counters:
 
 def _replace_listing(connection: Connection, claim: Claim, listed: Sequence[ListedEntity]) -> None:
     """Put what became of a page's entities in place of what it listed."""
-    mine = and_(listings.c.job_id == claim.job_id, listings.c.page == claim.number)
-    connection.execute(delete(listings).where(mine))
+    connection.execute(_unlisting(), _of(claim))
     rows = [
         {
             "job_id": claim.job_id,
@@ -512,7 +476,7 @@ def _replace_listing(connection: Connection, claim: Claim, listed: Sequence[List
         for entity in listed
     ]
     if rows:
-        connection.execute(listings.insert(), rows)
+        connection.execute(_LIST, rows)
 
 
 def _listed_to_the_end(job_id: str) -> ColumnElement[bool]:
@@ -529,6 +493,131 @@ def _held(claim: Claim) -> ColumnElement[bool]:
     )
 
 
-def _job_runs(job_id: str, epoch: int | None = None) -> ColumnElement[bool]:
-    condition = exists().where(jobs.c.id == job_id, jobs.c.state == JobState.RUNNING)
-    return condition if epoch is None else condition.where(jobs.c.epoch == epoch)
+# The statements of every page. They are made once: making them takes longer than their execution.
+
+_JOB: BindParameter[str] = bindparam("of_job")
+_PAGE: BindParameter[int] = bindparam("of_number")
+_LIST = listings.insert()
+
+
+def _of(claim: Claim) -> dict[str, Any]:
+    """What the statements below ask of a claim."""
+    return {
+        "of_job": claim.job_id,
+        "of_number": claim.number,
+        "of_token": claim.token,
+        "of_epoch": claim.epoch,
+    }
+
+
+@functools.cache
+def _is_held() -> ColumnElement[bool]:
+    return and_(
+        pages.c.job_id == _JOB,
+        pages.c.number == _PAGE,
+        pages.c.state == PageState.PENDING,
+        pages.c.lease_token == bindparam("of_token"),
+    )
+
+
+@functools.cache
+def _runs() -> ColumnElement[bool]:
+    return exists().where(
+        jobs.c.id == _JOB, jobs.c.state == JobState.RUNNING, jobs.c.epoch == bindparam("of_epoch")
+    )
+
+
+@functools.cache
+def _whether_it_runs() -> Select[Any]:
+    return select(_runs())
+
+
+@functools.cache
+def _epoch() -> Select[Any]:
+    return select(jobs.c.epoch).where(jobs.c.id == _JOB)
+
+
+@functools.cache
+def _claiming() -> ReturningUpdate[Any]:
+    return (
+        update(pages)
+        .where(
+            pages.c.job_id == _JOB,
+            pages.c.number == _PAGE,
+            is_waiting(),
+            exists().where(jobs.c.id == _JOB, is_open()),
+        )
+        .values(
+            lease_token=bindparam("new_token"),
+            lease_until=epoch_now() + bindparam("lease", type_=Float),
+            claims=pages.c.claims + 1,
+        )
+        .returning(
+            pages.c.cursor, pages.c.round, pages.c.claims, pages.c.postponed, pages.c.carried
+        )
+    )
+
+
+@functools.cache
+def _renewing() -> ReturningUpdate[Any]:
+    paused = select(jobs.c.paused_at.is_not(None)).where(jobs.c.id == _JOB).scalar_subquery()
+    return (
+        update(pages)
+        .where(_is_held(), _runs())
+        .values(lease_until=epoch_now() + bindparam("lease", type_=Float))
+        .returning(paused.label("paused"))
+    )
+
+
+@functools.cache
+def _locking() -> Select[Any]:
+    return select(pages.c.number).where(_is_held()).with_for_update()
+
+
+@functools.cache
+def _unlisting() -> Delete:
+    return delete(listings).where(listings.c.job_id == _JOB, listings.c.page == _PAGE)
+
+
+@functools.cache
+def _listed_earlier() -> Select[Any]:
+    earlier = listings.alias()
+    return select(listings.c.entity_key).where(
+        listings.c.job_id == _JOB,
+        listings.c.page == _PAGE,
+        exists().where(
+            earlier.c.entity_key == listings.c.entity_key,
+            earlier.c.job_id + "" == _JOB,  # see `of_entities`
+            earlier.c.page > NO_PAGE,
+            earlier.c.page < _PAGE,
+        ),
+    )
+
+
+@functools.cache
+def _committing() -> Update:
+    return (
+        update(pages)
+        .where(_is_held(), _runs())
+        .values(
+            state=PageState.DONE,
+            is_last=bindparam("last"),
+            committed_at=epoch_now(),
+            counters=bindparam("counted"),
+            carried=None,
+            lease_token=None,
+            lease_until=None,
+            failing_since=None,
+            last_error=None,
+            error_class=None,
+        )
+    )
+
+
+@functools.cache
+def _all_done() -> Select[Any]:
+    mine = pages.c.job_id == _JOB
+    rounds = select(jobs.c.rounds).where(jobs.c.id == _JOB).scalar_subquery()
+    open_page = exists().where(mine, pages.c.state != PageState.DONE)
+    last_page = exists().where(mine, pages.c.is_last, pages.c.round == rounds)
+    return select(and_(last_page, ~open_page))

@@ -3,6 +3,7 @@ up to date every index is."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +85,7 @@ class Standings:
             return [Freshness(*row) for row in connection.execute(query)]
 
 
+@functools.cache
 def _active_jobs() -> Select[Any]:
     due = case((pages.c.not_before > pages.c.sent_at, pages.c.not_before), else_=pages.c.sent_at)
     queued = jobs.c.state == JobState.QUEUED

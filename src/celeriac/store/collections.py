@@ -30,10 +30,11 @@ _INDEX_TYPES: Mapping[FilterType, models.PayloadSchemaType] = {
 
 _OWN_INDEXES: Mapping[str, models.PayloadSchemaType] = {
     payload.PARTITION: _KEYWORD,
-    payload.MARKER: models.PayloadSchemaType.BOOL,
-    f"{payload.METADATA}.{payload.TENANT}": _KEYWORD,
-    f"{payload.METADATA}.{payload.ENTITY_TYPE}": _KEYWORD,
+    payload.MARKER: models.PayloadSchemaType.INTEGER,
 }
+"""As few as may be: Qdrant builds a graph over the points of each value that many have, and that is
+nearly all that indexing costs. A partition is of one tenant and one entity type, which need none
+beside it; markers have a value each."""
 
 # Many tenants in one collection: a graph inside each partition, none across them.
 _HNSW = models.HnswConfigDiff(m=0, payload_m=16)
@@ -145,10 +146,15 @@ def indexes_of(filter_fields: Sequence[FilterField]) -> dict[str, models.Payload
 
 def _index_params(
     path: str, kind: models.PayloadSchemaType
-) -> models.PayloadSchemaType | models.KeywordIndexParams:
-    if path != payload.PARTITION:
-        return kind
-    return models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
+) -> models.PayloadSchemaType | models.KeywordIndexParams | models.IntegerIndexParams:
+    if path == payload.PARTITION:
+        return models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
+    if path == payload.MARKER:
+        # Ranges of values would have graphs.
+        return models.IntegerIndexParams(
+            type=models.IntegerIndexType.INTEGER, lookup=True, range=False
+        )
+    return kind
 
 
 def _missing_indexes(

@@ -12,6 +12,7 @@ from celeriac.errors import ConfigurationError
 from celeriac.model import MetadataValue, Partition, Scalar
 from celeriac.store import payload
 
+_NO_MARKER = models.IsEmptyCondition(is_empty=models.PayloadField(key=payload.MARKER))
 _LAST_EXACT_FLOAT = 2**53
 _PLAIN_KEY = re.compile(r"[\w-]+")
 _DATETIME = re.compile(
@@ -27,10 +28,8 @@ def partition_filter(
 ) -> models.Filter:
     """The points of a partition; of those, the ones whose filter fields have the given values."""
     must: list[models.Condition] = [_equals(payload.PARTITION, partition.key)]
-    if markers_only:
-        must.append(_equals(payload.MARKER, True))
     must += [_condition(field_path(key), value) for key, value in (filters or {}).items()]
-    return models.Filter(must=must)
+    return models.Filter(must=must, must_not=[_NO_MARKER] if markers_only else None)
 
 
 def field_path(key: str) -> str:

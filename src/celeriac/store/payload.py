@@ -3,7 +3,7 @@
 page_content    the chunk's text
 metadata        tenant, entity_type, entity_id, chunk, chunk_count, and the filter fields
 partition       Partition.key: which generation of which index
-marker          whether this is chunk 0
+marker          chunk 0 only: a number of its own, by which markers are found
 fingerprint     the entity's; VOID on a marker whose entity is being rewritten
 digest          of the chunk's text and the model
 extent          markers only: how many chunk ids, counted from 0, may exist
@@ -52,13 +52,19 @@ def payload_of(partition: Partition, point: Point) -> dict[str, Any]:
             CHUNK_COUNT: point.chunk_count,
         },
         PARTITION: partition.key,
-        MARKER: point.chunk == 0,
         FINGERPRINT: point.fingerprint,
         DIGEST: point.digest,
     }
     if point.chunk == 0:
+        payload[MARKER] = _own_number(partition.point_id(point.entity_id, 0))
         payload[EXTENT] = point.chunk_count
     return payload
+
+
+def _own_number(point_id: str) -> int:
+    # One value on all markers would have Qdrant build a graph of them, which nothing searches; no
+    # value is on as many points as that takes, and whether there is one is in the index too.
+    return int(point_id[:8], 16)
 
 
 def marker_of(point_id: str, payload: Payload) -> Marker:
