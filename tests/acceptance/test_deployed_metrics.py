@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sites
 from articles import Articles
 from collection import Cacm
 from deployment import Json, Process
@@ -19,16 +18,13 @@ SECONDS_TO_ADD = 60.0
 
 
 @pytest.fixture
-def articles(tmp_path: Path, cacm: Cacm) -> Articles:
-    articles = Articles.declare(tmp_path)
-    articles.write(cacm.documents[:120])
-    return articles
+def documents(cacm: Cacm) -> list[Json]:
+    return cacm.documents[:120]
 
 
 @pytest.fixture
-def site(tmp_path: Path, articles: Articles) -> Iterator[Site]:
-    with sites.site(tmp_path, articles.configuration, workers=1) as site:
-        yield site
+def workers() -> int:
+    return 1
 
 
 @pytest.fixture
