@@ -76,7 +76,7 @@ def index(
     with _opened(into, name, declared) as (runtime, tenant), console.job_bar() as heard:
         limit = 1.0 if confirm_removal else None
         job = Inline(runtime).reindex(tenant, name, removal_limit=limit, heard=heard)
-        errors = runtime.catalog.jobs.errors(job.id)
+        errors = runtime.catalog.job_errors.first(job.id)
         hint = _search_hint(runtime.settings, tenant, name)
     if as_json:
         console.show_json({"job": job, "errors": errors, "search": hint})

@@ -413,7 +413,7 @@ class Finisher:
         """Where not one entity could be indexed something is wrong with more than the entities."""
         counted = job.counters
         if counted.listed and counted.failed == counted.listed:
-            first = self._catalog.jobs.errors(job.id, limit=1)[0]
+            first = self._catalog.job_errors.first(job.id, limit=1)[0]
             raise VerificationFailed(
                 f"None of the {counted.listed} listed entities could be indexed. The first: "
                 f"{first.entity_id or 'one without an id'}: {first.error_class}: {first.message}"

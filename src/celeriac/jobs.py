@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 from celeriac import logs
 from celeriac.catalog.indexes import index_id_of
-from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState, Request, Terms, class_of
+from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState, class_of
 from celeriac.catalog.pages import Trouble
+from celeriac.catalog.requests import Request, Terms
 from celeriac.counts import Counts
 from celeriac.dispatch import LONGEST_WAIT, Dispatcher
 from celeriac.endings import NOTHING, Ending
@@ -50,7 +51,7 @@ def request_job(
     declared = runtime.entity_type(tenant, entity_type)
     index_id = index_id_of(declared.tenant, declared.name)
     terms = Terms(declared.priority, declared.max_entities_per_second)
-    request = runtime.catalog.jobs.request(
+    request = runtime.catalog.requests.queue(
         index_id, declared.tenant, declared.name, removal_limit, terms=terms
     )
     runtime.job_names.note(request.job)

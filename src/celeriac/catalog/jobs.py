@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import builtins
-import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -15,7 +14,6 @@ from sqlalchemy import (
     RowMapping,
     and_,
     case,
-    delete,
     exists,
     func,
     or_,
@@ -26,8 +24,8 @@ from sqlalchemy.exc import IntegrityError
 
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.lists import Window, count_of, window_of
-from celeriac.catalog.tables import indexes, job_errors, jobs, pages
-from celeriac.model import COUNTERS, Counters, EntityFailure, Priority, Selection
+from celeriac.catalog.tables import jobs, pages
+from celeriac.model import COUNTERS, Counters, Priority, Selection
 
 
 class JobState(StrEnum):
@@ -53,8 +51,6 @@ MAX_CLASS = 128
 """Characters of an error's class that are kept."""
 FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 ACTIVE = (JobState.QUEUED, JobState.RUNNING)
-MOST_ATTEMPTS = 100
-"""How often another request may be faster before something else must be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,111 +115,11 @@ class Seen:
     """Unix seconds by the database's clock."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """On what terms a job is queued."""
-
-    priority: Priority = Priority.NORMAL
-    throttle: float | None = None
-    """Entities a second at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedError:
-    """What a job said about one entity."""
-
-    job_id: str
-    recorded_at: float
-    """When the job was created: the errors' own times are not kept."""
-    failure: EntityFailure
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The answer to a request for a job."""
-
-    job: Job
-    joined: bool
-    """True when a waiting job was there already and no other was made."""
-
-
 class Jobs:
-    """Rows of the tables `jobs` and `job_errors`."""
+    """Rows of the table `jobs`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    def request(
-        self,
-        index_id: str,
-        tenant: str,
-        entity_type: str,
-        removal_limit: float | None = None,
-        *,
-        retry: Selection | None = None,
-        terms: Terms = Terms(),
-    ) -> Request:
-        """Queue a job for the index, which is made where there is none, or join the one that waits,
-        on its terms. It is a reindex unless `retry` is given.
-
-        A reindex takes what any retry would: a retry joins a waiting one, and a waiting retry
-        becomes one when it is asked for. Two retries become one that takes what either would.
-        """
-        new = {
-            "index_id": index_id,
-            "tenant": tenant,
-            "entity_type": entity_type,
-            "removal_limit": removal_limit,
-            "mode": JobMode.REINDEX if retry is None else JobMode.RETRY,
-            "retries": None if retry is None else _stored([retry]),
-            "priority": terms.priority,
-            "throttle": terms.throttle,
-        }
-        attempts = 0
-        while True:
-            attempts += 1
-            try:
-                found = self._waiting_or_new(new)
-            except IntegrityError:
-                # Another request was faster; its job is the one to join, unless it started.
-                if attempts == MOST_ATTEMPTS:
-                    raise
-                continue
-            if not found.joined:
-                return found
-            joined = self._join(found.job, removal_limit, retry)
-            if joined is not None:
-                return Request(joined, joined=True)
-            # It started meanwhile, without what was asked for.
-
-    def _join(
-        self, waiting: Job, removal_limit: float | None, retry: Selection | None
-    ) -> Job | None:
-        """The waiting job, with what is asked for beside; None where it waits no more."""
-        if retry is not None:
-            return self._add_retry(waiting, retry) if waiting.mode == JobMode.RETRY else waiting
-        changes: dict[str, Any] = {}
-        if removal_limit is not None:
-            changes["removal_limit"] = removal_limit
-        if waiting.mode == JobMode.RETRY:
-            changes |= {"mode": JobMode.REINDEX, "retries": None}
-        if not changes:
-            return waiting
-        changed = self._update(waiting.id, JobState.QUEUED, **changes)
-        return self.get(waiting.id) if changed else None
-
-    def _add_retry(self, waiting: Job, retry: Selection) -> Job | None:
-        held = and_(jobs.c.id == waiting.id, jobs.c.state == JobState.QUEUED)
-        with self._database.write() as connection:
-            row = connection.execute(select(jobs).where(held).with_for_update()).one_or_none()
-            if row is None:
-                return None
-            job = job_of(row._mapping)
-            if job.mode == JobMode.REINDEX or retry in job.retries:
-                return job
-            retries = (*job.retries, retry)
-            connection.execute(update(jobs).where(held).values(retries=_stored(retries)))
-        return replace(job, retries=retries)
 
     def waiting(self, index_id: str) -> Job | None:
         """The job that waits for the index to become free."""
@@ -231,27 +127,6 @@ class Jobs:
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
         return job_of(row._mapping) if row else None
-
-    def _waiting_or_new(self, new: Mapping[str, Any]) -> Request:
-        """The job that waits for the index, or else a new one of these values, in two statements:
-        requests are many."""
-        waiting = and_(jobs.c.index_id == indexes.c.id, jobs.c.state == JobState.QUEUED)
-        query = select(jobs).select_from(indexes.outerjoin(jobs, waiting))
-        with self._database.statements() as connection:
-            row = connection.execute(query.where(indexes.c.id == new["index_id"])).one_or_none()
-            if row is not None and row.id is not None:
-                return Request(job_of(row._mapping), joined=True)
-            if row is None:
-                self._insert_index(connection, new)
-            values = {"id": str(uuid.uuid4()), "state": JobState.QUEUED, **new}
-            statement = jobs.insert().values(created_at=epoch_now(), **values).returning(jobs)
-            job = job_of(connection.execute(statement).one()._mapping)
-        return Request(job, joined=False)
-
-    def _insert_index(self, connection: Connection, new: Mapping[str, Any]) -> None:
-        values = {"id": new["index_id"], "tenant": new["tenant"], "entity_type": new["entity_type"]}
-        statement = self._database.insert_new(indexes).values(created_at=epoch_now(), **values)
-        connection.execute(statement)
 
     def get(self, job_id: str) -> Job | None:
         with self._database.read() as connection:
@@ -416,36 +291,6 @@ class Jobs:
         with self._database.write() as connection:
             return bool(connection.execute(statement).rowcount)
 
-    def errors(self, job_id: str, *, limit: int = 100) -> builtins.list[EntityFailure]:
-        """The first errors of the job, in the order of its pages."""
-        query = (
-            select(job_errors)
-            .where(job_errors.c.job_id == job_id)
-            .order_by(job_errors.c.page, job_errors.c.id)
-            .limit(limit)
-        )
-        with self._database.read() as connection:
-            return [
-                EntityFailure(row.entity_id, row.error_class, row.message, row.retryable)
-                for row in connection.execute(query)
-            ]
-
-    def last_error(self, index_id: str, entity_id: str) -> RecordedError | None:
-        """The error that a job of the index recorded last for this entity."""
-        query = (
-            select(job_errors, jobs.c.created_at)
-            .join(jobs, jobs.c.id == job_errors.c.job_id)
-            .where(jobs.c.index_id == index_id, job_errors.c.entity_id == entity_id)
-            .order_by(jobs.c.created_at.desc(), job_errors.c.id.desc())
-            .limit(1)
-        )
-        with self._database.read() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
-            return None
-        failure = EntityFailure(row.entity_id, row.error_class, row.message, row.retryable)
-        return RecordedError(row.job_id, row.created_at, failure)
-
     def _end(
         self, job_id: str, state: JobState, message: str, error_class: str | None = None
     ) -> bool:
@@ -478,29 +323,6 @@ def add_counters(connection: Connection, job_id: str, counters: Counters) -> See
     return _seen(row._mapping)
 
 
-def insert_errors(
-    connection: Connection, job_id: str, page: int | None, failures: Sequence[EntityFailure]
-) -> None:
-    """Replace a page's errors, within the caller's transaction."""
-    if page is not None:
-        connection.execute(
-            delete(job_errors).where(job_errors.c.job_id == job_id, job_errors.c.page == page)
-        )
-    rows = [
-        {
-            "job_id": job_id,
-            "page": page,
-            "entity_id": failure.entity_id,
-            "error_class": failure.error_class,
-            "message": failure.message,
-            "retryable": failure.retryable,
-        }
-        for failure in failures
-    ]
-    if rows:
-        connection.execute(job_errors.insert(), rows)
-
-
 def class_of(error: Exception) -> str:
     """What an error is called in the catalog."""
     return type(error).__name__[:MAX_CLASS]
@@ -520,7 +342,3 @@ def job_of(values: RowMapping) -> Job:
     }
     plain = {field.name: values[field.name] for field in fields(Job) if field.name not in converted}
     return Job(**plain, **converted)
-
-
-def _stored(retries: Sequence[Selection]) -> list[dict[str, Any]]:
-    return [asdict(one) for one in retries]

@@ -22,7 +22,8 @@ from sqlalchemy import (
 )
 
 from celeriac.catalog.database import Database, epoch_now
-from celeriac.catalog.jobs import JobState, Seen, add_counters, class_of, insert_errors
+from celeriac.catalog.job_errors import insert_errors
+from celeriac.catalog.jobs import JobState, Seen, add_counters, class_of
 from celeriac.catalog.tables import jobs, listings, pages
 from celeriac.errors import JobStopped, LeaseLost
 from celeriac.model import Counters, EntityFailure, ListedEntity

@@ -82,10 +82,10 @@ def in_worker(failpoints: Failpoints) -> None:
 
 def in_api(failpoints: Failpoints) -> None:
     """The stages of a reindex request."""
-    from celeriac.catalog.jobs import Jobs
+    from celeriac.catalog.requests import JobRequests
     from workers.dispatch import CeleryDispatcher
 
-    after(failpoints, "requested", Jobs, "request")
+    after(failpoints, "requested", JobRequests, "queue")
     after(failpoints, "announced", CeleryDispatcher, "start_job")
 
 
