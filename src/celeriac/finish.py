@@ -75,7 +75,7 @@ class Finisher:
 
     def _claim(self, job_id: str) -> Ending:
         token = str(uuid.uuid4())
-        if not self._catalog.pages.all_done(job_id):
+        if not self._catalog.rounds.all_done(job_id):
             return NOTHING
         if not self._catalog.jobs.claim_finish(job_id, token, LEASE):
             return NOTHING
@@ -246,7 +246,7 @@ class Finisher:
         complete listing misses it too."""
         if self._source(job).stable_listing:
             return False
-        number = self._catalog.pages.begin_second_round(job.id)
+        number = self._catalog.rounds.begin_second_round(job.id)
         if number is None:
             return False
         self._dispatcher.index_page(job.id, number)

@@ -233,7 +233,7 @@ class JobRunner:
         """Send for the job's next step, where that is not a page."""
         if state == JobState.QUEUED or self._catalog.pages.count(job_id) == 0:
             self._dispatcher.start_job(job_id)
-        elif self._catalog.pages.all_done(job_id):
+        elif self._catalog.rounds.all_done(job_id):
             self._dispatcher.finish_job(job_id)
 
     def _send_pages(self, job_id: str, *, silent_for: float = 0.0, delay: float = 0.0) -> None:

@@ -287,7 +287,7 @@ class PageRunner:
         self._counts.page(seen.job, result.counters + counters, failures)
         errors = self._catalog.job_errors.first(claim.job_id) if failures else None
         self._runtime.progress.committed(seen, claim.number, work.stages.take(), errors)
-        if self._catalog.pages.all_done(claim.job_id):
+        if self._catalog.rounds.all_done(claim.job_id):
             self._dispatcher.finish_job(claim.job_id)
 
     def _postpone(self, claim: Claim, error: TransientError) -> Ending:

@@ -213,21 +213,21 @@ def test_a_job_is_done_when_its_last_page_is_known_and_all_are_committed(catalog
     catalog.pages.list_entities(first, [], "next")
     second = claimed(catalog, job, 1)
     catalog.pages.commit(second, Counters(), [], [], is_last=True)
-    assert not catalog.pages.all_done(job.id)
+    assert not catalog.rounds.all_done(job.id)
     catalog.pages.commit(first, Counters(), [], [], is_last=False)
-    assert catalog.pages.all_done(job.id)
+    assert catalog.rounds.all_done(job.id)
 
 
 def test_a_second_round_has_to_be_complete_too(catalog: Catalog) -> None:
     job = running(catalog)
     catalog.pages.commit(claimed(catalog, job), Counters(), [], [], is_last=True)
-    assert catalog.pages.begin_second_round(job.id) == 1
-    assert catalog.pages.begin_second_round(job.id) is None
-    assert not catalog.pages.all_done(job.id)
+    assert catalog.rounds.begin_second_round(job.id) == 1
+    assert catalog.rounds.begin_second_round(job.id) is None
+    assert not catalog.rounds.all_done(job.id)
     again = claimed(catalog, job, 1)
     assert again.round == 2
     catalog.pages.commit(again, Counters(), [], [], is_last=True)
-    assert catalog.pages.all_done(job.id)
+    assert catalog.rounds.all_done(job.id)
 
 
 def test_a_postponed_page_is_not_taken_before_its_time(catalog: Catalog) -> None:

@@ -205,17 +205,17 @@ def test_lookups_are_begun_by_the_worker_that_finishes_the_job(catalog: Catalog)
     catalog.pages.commit(claim, Counters(), [], [], is_last=True)
     assert catalog.jobs.claim_finish(job.id, "mine", LEASE)
     with pytest.raises(JobStopped):
-        catalog.pages.begin_lookups(job.id, "another's", ["x"])
-    assert catalog.pages.all_done(job.id)
-    assert catalog.pages.begin_lookups(job.id, "mine", ["x", "y"]) == [1, 2]
-    assert not catalog.pages.all_done(job.id)
+        catalog.rounds.begin_lookups(job.id, "another's", ["x"])
+    assert catalog.rounds.all_done(job.id)
+    assert catalog.rounds.begin_lookups(job.id, "mine", ["x", "y"]) == [1, 2]
+    assert not catalog.rounds.all_done(job.id)
     for number, cursor in ((2, "y"), (1, "x")):
         claim = catalog.pages.claim(job.id, number, LEASE)
         assert claim is not None
         assert (claim.cursor, claim.round) == (cursor, 3)
-        assert not catalog.pages.all_done(job.id)
+        assert not catalog.rounds.all_done(job.id)
         catalog.pages.commit(claim, Counters(), [], [], is_last=True)
-    assert catalog.pages.all_done(job.id)
+    assert catalog.rounds.all_done(job.id)
 
 
 def test_jobs_of_before_are_reindexes(url: str) -> None:

@@ -19,6 +19,7 @@ from celeriac.catalog.pages import Pages
 from celeriac.catalog.requests import JobRequests
 from celeriac.catalog.retention import Retention
 from celeriac.catalog.retries import Retries
+from celeriac.catalog.rounds import Rounds
 from celeriac.catalog.schedules import Schedules
 from celeriac.catalog.standings import Standings
 from celeriac.catalog.steering import Steering
@@ -35,6 +36,7 @@ class Catalog:
         self.jobs = Jobs(self.database)
         self.job_errors = JobErrors(self.database)
         self.pages = Pages(self.database)
+        self.rounds = Rounds(self.database)
         self.listings = Listings(self.database)
         self.knowledge_bases = KnowledgeBases(self.database)
         self.documents = Documents(self.database)
