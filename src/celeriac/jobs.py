@@ -196,9 +196,9 @@ class JobRunner:
         index = self._catalog.knowledge_bases.index_by_key(job.tenant, job.entity_type)
         if index is None:
             return
-        self._catalog.entries.settle()
+        self._catalog.settlement.settle()
         if job.state == JobState.SUCCEEDED:
-            self._catalog.entries.forget_unlisted(index.id)
+            self._catalog.settlement.forget_unlisted(index.id)
             self._catalog.documents.forget_unlisted(index.knowledge_base_id)
 
     def recover(self) -> None:
@@ -211,8 +211,8 @@ class JobRunner:
             if lost and one.open:
                 self._send_pages(one.job_id, silent_for=SILENCE)
         self._catalog.retention.clear_ended()
-        self._catalog.entries.settle()
-        for index_id in self._catalog.entries.unattended(SILENCE):
+        self._catalog.settlement.settle()
+        for index_id in self._catalog.settlement.unattended(SILENCE):
             index = self._catalog.indexes.get(index_id)
             request_job(self._runtime, self._dispatcher, index.tenant, index.entity_type)
         remove_dropped(self._runtime)

@@ -21,6 +21,7 @@ from celeriac.catalog.retention import Retention
 from celeriac.catalog.retries import Retries
 from celeriac.catalog.rounds import Rounds
 from celeriac.catalog.schedules import Schedules
+from celeriac.catalog.settlement import Settlement
 from celeriac.catalog.standings import Standings
 from celeriac.catalog.steering import Steering
 
@@ -41,6 +42,7 @@ class Catalog:
         self.knowledge_bases = KnowledgeBases(self.database)
         self.documents = Documents(self.database)
         self.entries = Entries(self.database)
+        self.settlement = Settlement(self.database)
         self.data_sources = DataSources(self.database)
         self.api_keys = ApiKeys(self.database)
         self.retries = Retries(self.database)
