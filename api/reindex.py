@@ -7,7 +7,7 @@ from flask import Response, url_for
 from api.authorization import requires
 from api.blueprint import Blueprint
 from api.services import services
-from celeriac.catalog.jobs import Request
+from celeriac.catalog.requests import Request
 from celeriac.configuration import EntityType
 from celeriac.errors import ConfigurationError, NotFound
 from celeriac.jobs import request_job

@@ -197,7 +197,7 @@ def _only(resource: dict[str, Any], names: str | None) -> dict[str, Any]:
 def shown(job: Job) -> dict[str, Any]:
     """A job as clients of the contract see it."""
     runtime = services().runtime
-    listed = job.state == JobState.RUNNING and runtime.catalog.pages.all_listed(job.id)
+    listed = job.state == JobState.RUNNING and runtime.catalog.rounds.all_listed(job.id)
     return {
         "id": job.id,
         "entityType": job.entity_type.upper().replace("-", "_"),

@@ -40,6 +40,7 @@ from celery import Celery  # noqa: E402
 from flask import Flask, Response  # noqa: E402
 
 from celeriac.catalog import Catalog  # noqa: E402
+from celeriac.catalog.indexes import index_id_of  # noqa: E402
 from celeriac.security.principal import Scope  # noqa: E402
 from workers.application import configuration  # noqa: E402
 
@@ -320,7 +321,9 @@ def new_key(database: str) -> str:
     catalog = Catalog(database)
     catalog.migrate()
     for number in range(TYPES):
-        catalog.indexes.ensure(TENANT, f"type{number}")
+        name = f"type{number}"
+        job = catalog.requests.queue(index_id_of(TENANT, name), TENANT, name).job
+        catalog.jobs.cancel(job.id)
     _, secret = catalog.api_keys.create(tenants=[TENANT], scopes=list(Scope))
     catalog.close()
     return secret.reveal()

@@ -26,6 +26,7 @@ from pathlib import Path
 import httpx
 import servers
 
+from celeriac.catalog.indexes import index_id_of
 from celeriac.catalog.jobs import Seen
 from celeriac.model import Counters
 from celeriac.runtime import Runtime
@@ -88,8 +89,8 @@ def measure(
 
 def running(runtime: Runtime, entity_type: str) -> Seen:
     """A job that runs, as a worker publishes it."""
-    index_id = runtime.catalog.indexes.ensure("acme", entity_type)
-    waiting = runtime.catalog.jobs.request(index_id, "acme", entity_type).job
+    index_id = index_id_of("acme", entity_type)
+    waiting = runtime.catalog.requests.queue(index_id, "acme", entity_type).job
     runtime.catalog.jobs.take_up(waiting.id)
     active = next(one for one in runtime.catalog.jobs.of_index(index_id) if one.started_at)
     seen = runtime.catalog.jobs.seen(active.id)

@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 
 from celeriac.catalog.data_sources import DataSourceType
 from celeriac.catalog.documents import DocumentKind
+from celeriac.catalog.indexes import index_id_of
 from celeriac.catalog.knowledge_bases import DataOriginType
 from celeriac.configuration.schedule import Schedule
 from celeriac.knowledge import Knowledge
@@ -46,8 +47,8 @@ class Site:
 
     def job(self, tenant: str) -> str:
         """A queued job of the tenant."""
-        index_id = self.runtime.catalog.indexes.ensure(tenant, "article")
-        return self.runtime.catalog.jobs.request(index_id, tenant, "article").job.id
+        index_id = index_id_of(tenant, "article")
+        return self.runtime.catalog.requests.queue(index_id, tenant, "article").job.id
 
     def schedule(self, tenant: str) -> str:
         """A schedule of the tenant's."""

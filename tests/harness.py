@@ -4,7 +4,8 @@ dispatcher whose messages can be lost, doubled and shuffled."""
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from celeriac.retrying import request_retry
 from celeriac.runtime import Runtime
 from celeriac.settings import Settings
 from celeriac.store.base import VectorStore
+from celeriac.store.opening import open_local
 
 Message = tuple[str, str, int]
 TENANT, NAME = "acme", "article"
@@ -254,3 +256,22 @@ class World:
     def close(self) -> None:
         for runtime in [*self._ended, self.runtime]:
             runtime.close()
+
+
+@contextmanager
+def local_world(
+    home: Path, *, redis_url: str, database_url: str | None = None, **settings: Any
+) -> Iterator[World]:
+    """A world on local mode; on SQLite where no catalog is named, with `settings` of its own."""
+    store = open_local(None)
+    world = World(
+        home=home,
+        database_url=database_url or f"sqlite:///{home / 'catalog.sqlite'}",
+        redis_url=redis_url,
+        store=store,
+    )
+    world._settings = replace(world._settings, **settings)
+    world.refresh()
+    yield world
+    world.close()
+    store.close()

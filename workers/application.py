@@ -81,6 +81,7 @@ def _log(loglevel: int | str, logfile: str | None = None, **_: Any) -> None:
 
 @celeryd_after_setup.connect
 def _share_threads(instance: Any, **_: Any) -> None:
+    process.require_threads(instance.pool_cls)
     process.share_threads(instance.concurrency)
 
 

@@ -10,6 +10,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from celery.concurrency.base import BasePool
+from celery.concurrency.solo import TaskPool as SoloPool
+from celery.concurrency.thread import TaskPool as ThreadPool
+
 from celeriac.errors import ConfigurationError
 from celeriac.presence import Presence
 from celeriac.runtime import Runtime, required
@@ -81,6 +85,19 @@ def give_signs_of_life() -> None:
     with _lock:
         _presence = Presence(runtime().workers)
         _presence.start()
+
+
+@ending_where_unusable()
+def require_threads(pool: type[BasePool]) -> None:
+    """End the process where its tasks are not to run in threads of its own: a pool of processes
+    would load a model in each, which search, stop and give pages back without knowing of one
+    another, and what they count in their last seconds would be lost."""
+    if not issubclass(pool, (ThreadPool, SoloPool)):
+        name = pool.__module__.rpartition(".")[2]
+        raise ConfigurationError(
+            f"A worker runs its pages in threads, which share one model; the pool {name!r} does "
+            "not. Leave --pool out, and start more workers for more processes."
+        )
 
 
 def share_threads(threads: int) -> None:

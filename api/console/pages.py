@@ -18,6 +18,7 @@ from celeriac.catalog.jobs import ACTIVE, FINAL, Job, JobState
 from celeriac.configuration import EntityType
 from celeriac.errors import CeleriacError, NotFound
 from celeriac.overview import IndexSummary, overview
+from celeriac.overview import titles as titles_of
 from celeriac.passages import passages
 from celeriac.security.principal import Principal, Scope
 from workers import searching
@@ -57,7 +58,7 @@ def jobs_page() -> str:
         offset=(page - 1) * JOBS_A_PAGE,
         limit=JOBS_A_PAGE + 1,
     )
-    titles = _titles()
+    titles = titles_of(services().runtime, _tenants())
     return render_template(
         "console/jobs.html",
         jobs=[_shown(job, titles.get(job.index_id)) for job in found[:JOBS_A_PAGE]],
@@ -136,10 +137,6 @@ def _tenants() -> frozenset[str] | None:
 
 def _summaries() -> list[IndexSummary]:
     return overview(services().runtime, _tenants())
-
-
-def _titles() -> dict[str, str]:
-    return {one.id: one.title for one in _summaries()}
 
 
 def _shown(job: Job, title: str | None = None) -> dict[str, Any]:

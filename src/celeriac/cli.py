@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import sqlite3
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -26,31 +24,27 @@ from typing import IO, Any
 import click
 
 import celeriac
-from celeriac import console
+from celeriac import console, terminal
 from celeriac.audit import audit as run_audit
-from celeriac.catalog.jobs import JobState
 from celeriac.cli_backup import backup, restore
 from celeriac.cli_capacity import capacity
 from celeriac.cli_index import index
+from celeriac.cli_jobs import COMMANDS
 from celeriac.cli_keys import keys
-from celeriac.cli_options import Command, as_json, of_type, open_remote, through_api
+from celeriac.cli_options import as_json, of_type
 from celeriac.cli_schedules import schedules
 from celeriac.doctor import Level, examine
-from celeriac.errors import CeleriacError, ConfigurationError, TransientError
+from celeriac.errors import CeleriacError, ConfigurationError
 from celeriac.explain import explain as run_explain
 from celeriac.generations import index_of
-from celeriac.model import MAX_RATE, MIN_RATE, PRIORITIES, MetadataValue
+from celeriac.model import MetadataValue
 from celeriac.plan import plan as run_plan
-from celeriac.remote import JobResource, Remote
 from celeriac.runtime import Runtime
 from celeriac.search import search as run_search
 from celeriac.settings import Settings
 
 DIFFERENT = 3
-"""Exit status: an audit found differences, or a job did not succeed."""
-POLL_INTERVAL = 0.5
-PATIENCE = 60.0
-"""Seconds that a watch goes on while the API does not answer."""
+"""Exit status: an audit found differences, or a doctor warns."""
 
 
 class Failure(click.ClickException):
@@ -87,16 +81,8 @@ main.add_command(capacity)
 main.add_command(index)
 main.add_command(keys)
 main.add_command(schedules)
-
-
-watched = click.option(
-    "--watch", is_flag=True, help="Stay until the job ends; status 3 if it fails."
-)
-
-
-def of_job(command: Command) -> Command:
-    """The argument that names a job, and the options of a command through the API."""
-    return click.argument("job_id", metavar="JOB")(through_api(as_json(command)))
+for _command in COMMANDS:
+    main.add_command(_command)
 
 
 @main.command()
@@ -106,7 +92,7 @@ def plan(tenant: str, entity_type: str, as_json: bool) -> None:
     """Tell what a reindex would do, without writing anything."""
     with _runtime() as runtime, _counting("listing the source") as listed:
         found = run_plan(runtime, tenant, entity_type, checkpoint=listed)
-    console.show_json(found) if as_json else console.show_plan(found)
+    terminal.show_json(found) if as_json else console.show_plan(found)
 
 
 @main.command()
@@ -121,7 +107,7 @@ def audit(tenant: str, entity_type: str, repair: bool, as_json: bool) -> None:
     with _runtime() as runtime, _counting("listing the source") as listed:
         found = run_audit(runtime, tenant, entity_type, repair=repair, checkpoint=listed)
     if as_json:
-        console.show_json({**asdict(found), "equal": found.equal})
+        terminal.show_json({**asdict(found), "equal": found.equal})
     else:
         console.show_audit(found)
     if not found.equal:
@@ -136,7 +122,7 @@ def explain(tenant: str, entity_type: str, entity_id: str, as_json: bool) -> Non
     """Show one entity as it stands in the index, and its last error."""
     with _runtime() as runtime:
         found = run_explain(runtime, tenant, entity_type, entity_id)
-    console.show_json(found) if as_json else console.show_explanation(found)
+    terminal.show_json(found) if as_json else console.show_explanation(found)
 
 
 @main.command()
@@ -152,7 +138,7 @@ def search(
     wanted = dict(_filter(one) for one in filters)
     with _runtime() as runtime:
         hits = run_search(runtime, tenant, entity_type, text, top_k=top_k, filters=wanted)
-    console.show_json({"hits": hits}) if as_json else console.show_hits(hits)
+    terminal.show_json({"hits": hits}) if as_json else console.show_hits(hits)
 
 
 @main.command()
@@ -163,7 +149,7 @@ def jobs(tenant: str | None, limit: int, as_json: bool) -> None:
     """List the newest jobs."""
     with _runtime(store=False) as runtime:
         found = runtime.catalog.jobs.recent(tenant=tenant, limit=limit)
-    console.show_json(found) if as_json else console.show_jobs(found)
+    terminal.show_json(found) if as_json else console.show_jobs(found)
 
 
 @main.command()
@@ -175,136 +161,9 @@ def generations(tenant: str, entity_type: str, as_json: bool) -> None:
         index = index_of(runtime, runtime.entity_type(tenant, entity_type))
         found = runtime.catalog.generations.of_index(index.id)
     if as_json:
-        console.show_json([{**asdict(one), "partition": one.partition.key} for one in found])
+        terminal.show_json([{**asdict(one), "partition": one.partition.key} for one in found])
     else:
         console.show_generations(found)
-
-
-@main.command()
-@of_type
-@watched
-@through_api
-@as_json
-def reindex(
-    *, tenant: str, entity_type: str, watch: bool, url: str | None, key: str | None, as_json: bool
-) -> None:
-    """Ask for a reindex through the API."""
-    with open_remote(url, key) as remote:
-        _follow(remote, remote.reindex(tenant, entity_type), watch, as_json)
-
-
-@main.command()
-@click.argument("job_id", metavar="JOB")
-@click.option("--class", "error_class", metavar="CLASS", help="Only what failed with this error.")
-@click.option("--retryable-only", is_flag=True, help="Only what may succeed as it stands.")
-@watched
-@through_api
-@as_json
-def retry(
-    *,
-    job_id: str,
-    error_class: str | None,
-    retryable_only: bool,
-    watch: bool,
-    url: str | None,
-    key: str | None,
-    as_json: bool,
-) -> None:
-    """Retry the entities that failed in a job, and nothing else, through the API."""
-    with open_remote(url, key) as remote:
-        new = remote.retry(job_id, error_class, retryable_only=retryable_only)
-        _follow(remote, new, watch, as_json)
-
-
-@main.command("confirm-removal")
-@click.argument("job_id", metavar="JOB")
-@watched
-@through_api
-@as_json
-def confirm_removal(
-    *, job_id: str, watch: bool, url: str | None, key: str | None, as_json: bool
-) -> None:
-    """Reindex once more after JOB refused to remove that much, with leave to, through the API."""
-    with open_remote(url, key) as remote:
-        _follow(remote, remote.confirm_removal(job_id), watch, as_json)
-
-
-@main.command()
-@of_job
-def cancel(job_id: str, url: str | None, key: str | None, as_json: bool) -> None:
-    """Cancel a job through the API; it writes nothing after its next batch."""
-    _steer(url, key, as_json, lambda remote: remote.cancel(job_id))
-
-
-@main.command()
-@of_job
-def pause(job_id: str, url: str | None, key: str | None, as_json: bool) -> None:
-    """Hold a job up through the API; it writes nothing after its next batch."""
-    _steer(url, key, as_json, lambda remote: remote.pause(job_id))
-
-
-@main.command()
-@of_job
-def resume(job_id: str, url: str | None, key: str | None, as_json: bool) -> None:
-    """Let a paused job go on through the API."""
-    _steer(url, key, as_json, lambda remote: remote.resume(job_id))
-
-
-@main.command()
-@of_job
-@click.argument("rate", metavar="RATE|off")
-def throttle(job_id: str, url: str | None, key: str | None, as_json: bool, rate: str) -> None:
-    """Let a job list RATE entities a second at most, from now on, through the API."""
-    limit = _rate(rate)
-    _steer(url, key, as_json, lambda remote: remote.throttle(job_id, limit))
-
-
-@main.command()
-@of_job
-@click.argument("priority", type=click.Choice(PRIORITIES))
-def priority(job_id: str, url: str | None, key: str | None, as_json: bool, priority: str) -> None:
-    """Give a job another priority through the API; pages of higher ones go first."""
-    _steer(url, key, as_json, lambda remote: remote.prioritise(job_id, priority))
-
-
-def _steer(
-    url: str | None, key: str | None, as_json: bool, do: Callable[[Remote], JobResource]
-) -> None:
-    """Do something to a job and show it as it is then."""
-    with open_remote(url, key) as remote:
-        job = do(remote)
-    console.show_json(job) if as_json else console.show_job(job)
-
-
-def _rate(text: str) -> float | None:
-    """Entities a second; None for `off`."""
-    if text == "off":
-        return None
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = math.nan
-    if not MIN_RATE <= rate <= MAX_RATE:
-        wanted = f"a number from {MIN_RATE} to {MAX_RATE:,}, or off"
-        raise click.BadParameter(f"{text!r} is not {wanted}.", param_hint="RATE")
-    return rate
-
-
-@main.command()
-@of_type
-@click.option("--undo", is_flag=True, help="Accept again what was rolled back from.")
-@through_api
-@as_json
-def rollback(
-    *, tenant: str, entity_type: str, undo: bool, url: str | None, key: str | None, as_json: bool
-) -> None:
-    """Go back to the generation that was live before, through the API.
-
-    What is declared is not built again until it changes, or until --undo.
-    """
-    with open_remote(url, key) as remote:
-        done = remote.roll_back(tenant, entity_type, undo=undo)
-    console.show_json(done) if as_json else console.show_rollback(done)
 
 
 @main.command()
@@ -320,7 +179,7 @@ def doctor(models: bool, as_json: bool) -> None:
     worst = max(one.level for one in found)
     if as_json:
         shown = [{**asdict(one), "level": one.level.label} for one in found]
-        console.show_json({"level": worst.label, "findings": shown})
+        terminal.show_json({"level": worst.label, "findings": shown})
     else:
         console.show_findings(found)
     sys.exit({Level.OK: 0, Level.WARNING: DIFFERENT, Level.ERROR: 1}[worst])
@@ -374,37 +233,10 @@ def _no_data(variable: str, settings: Settings) -> ConfigurationError:
     )
 
 
-def _follow(remote: Remote, job_id: str, watch: bool, as_json: bool) -> None:
-    """Show a job that was asked for, at its end where it is watched."""
-    job = remote.job(job_id)
-    if watch:
-        job = _watched(remote, job)
-    console.show_json(job) if as_json else console.show_job(job)
-    if watch and job["state"] != JobState.SUCCEEDED:
-        sys.exit(DIFFERENT)
-
-
-def _watched(remote: Remote, job: JobResource) -> JobResource:
-    """The job at its end, with a bar on stderr meanwhile."""
-    answered = time.monotonic()
-    with console.bar() as show:
-        while job["state"] in (JobState.QUEUED, JobState.RUNNING):
-            time.sleep(POLL_INTERVAL)
-            try:
-                job = remote.job(job["id"])
-                answered = time.monotonic()
-            except TransientError:
-                if time.monotonic() - answered > PATIENCE:
-                    raise
-            said = job.get("waiting") or f"{job['counters']['listed']:,} entities"
-            show(console.state_of(job), job["progress_percentage"], said)
-    return job
-
-
 @contextmanager
 def _counting(what: str) -> Iterator[Callable[[int], None]]:
     """Show on stderr how far it is, where that is a terminal."""
-    with console.output(errors=True).status(what) as status:
+    with terminal.output(errors=True).status(what) as status:
         yield lambda listed: status.update(f"{what}: {listed:,} entities")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from celeriac import console
+from celeriac import console, terminal
 from celeriac.backup import LocalVectors, ServerVectors, Vectors, back_up
 from celeriac.backup import restore as bring_back
 from celeriac.catalog import Catalog
@@ -26,7 +26,7 @@ def backup(folder: Path, as_json: bool) -> None:
     """Write the catalog and the vectors to FOLDER; servers may go on meanwhile."""
     with _opened() as (catalog, vectors):
         made = back_up(catalog, vectors, folder)
-    console.show_json(made) if as_json else console.show_backup(made, "written")
+    terminal.show_json(made) if as_json else console.show_backup(made, "written")
 
 
 @click.command()
@@ -38,7 +38,7 @@ def restore(folder: Path, overwrite: bool, as_json: bool) -> None:
     with _opened() as (catalog, vectors):
         catalog.migrate()
         found = bring_back(catalog, vectors, folder, overwrite=overwrite)
-    console.show_json(found) if as_json else console.show_backup(found, "restored")
+    terminal.show_json(found) if as_json else console.show_backup(found, "restored")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from celeriac.errors import ConfigurationError
 from celeriac.model import MIN_CHUNK_SIZE, IndexSpec, Splitting, SplittingMethod
 from celeriac.plan import throughput
 from celeriac.runtime import Runtime
+from celeriac.terminal import show_json
 
 OpenRuntime = Callable[..., AbstractContextManager[Runtime]]
 POSITIVE = click.FloatRange(min=0, min_open=True)
@@ -110,7 +111,7 @@ def capacity(
     fields = len(spec.filter_fields) if asked.filter_fields is None else asked.filter_fields
     found, took = needs(texts, spec.dimension, fields), times(texts, rates, within)
     if as_json:
-        console.show_json({"model": spec.model, **asdict(found), "times": took})
+        show_json({"model": spec.model, **asdict(found), "times": took})
     else:
         console.show_needs(found, took, spec)
 

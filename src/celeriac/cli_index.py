@@ -15,7 +15,7 @@ from typing import Any
 import click
 import yaml
 
-from celeriac import console
+from celeriac import console, terminal
 from celeriac.catalog.jobs import Job, JobState
 from celeriac.cli_options import as_json
 from celeriac.configuration import load_configuration
@@ -76,10 +76,10 @@ def index(
     with _opened(into, name, declared) as (runtime, tenant), console.job_bar() as heard:
         limit = 1.0 if confirm_removal else None
         job = Inline(runtime).reindex(tenant, name, removal_limit=limit, heard=heard)
-        errors = runtime.catalog.jobs.errors(job.id)
+        errors = runtime.catalog.job_errors.first(job.id)
         hint = _search_hint(runtime.settings, tenant, name)
     if as_json:
-        console.show_json({"job": job, "errors": errors, "search": hint})
+        terminal.show_json({"job": job, "errors": errors, "search": hint})
     else:
         console.show_indexed(job, errors)
     _end(job, hint, as_json=as_json)

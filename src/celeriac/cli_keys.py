@@ -11,7 +11,7 @@ from typing import Any
 import click
 from marshmallow import ValidationError
 
-from celeriac import console
+from celeriac import console, terminal
 from celeriac.catalog.api_keys import ApiKey
 from celeriac.cli_options import as_json
 from celeriac.configuration.names import TENANT_NAME
@@ -112,7 +112,7 @@ def list_keys(open_runtime: OpenRuntime, *, as_json: bool) -> None:
     with open_runtime(store=False) as runtime:
         found = runtime.catalog.api_keys.all()
     if as_json:
-        console.show_json({"keys": [{**asdict(one.key), "state": one.state} for one in found]})
+        terminal.show_json({"keys": [{**asdict(one.key), "state": one.state} for one in found]})
     else:
         console.show_keys(found)
 
@@ -152,7 +152,7 @@ def revoke(open_runtime: OpenRuntime, *, key_id: str, as_json: bool) -> None:
     with open_runtime(store=False) as runtime:
         key = runtime.catalog.api_keys.revoke(key_id)
     if as_json:
-        console.show_json(key)
+        terminal.show_json(key)
     else:
         click.echo(f"The key {key.id} is revoked.")
 
@@ -162,4 +162,4 @@ def _show_new(key: ApiKey, secret: Secret, *, as_json: bool) -> None:
         console.show_new_key(key, secret)
         return
     parts = {"key": secret.reveal(), "client_id": secret.id, "client_secret": secret.secret}
-    console.show_json({**asdict(key), **parts})
+    terminal.show_json({**asdict(key), **parts})

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from celeriac import console
+from celeriac import console, terminal
 from celeriac.cli_options import Command, as_json, of_type, open_remote, through_api
 from celeriac.configuration.schedule import UTC
 from celeriac.remote import JobResource, Remote
@@ -32,7 +32,7 @@ def list_schedules(tenant: str, url: str | None, key: str | None, as_json: bool)
     """List the schedules of TENANT: when each ran last, when it will next."""
     with open_remote(url, key) as remote:
         found = remote.schedules(tenant)
-    console.show_json(found) if as_json else console.show_schedules(found["schedules"])
+    terminal.show_json(found) if as_json else console.show_schedules(found["schedules"])
 
 
 @schedules.command()
@@ -81,7 +81,7 @@ def delete(tenant: str, schedule_id: str, url: str | None, key: str | None, as_j
     with open_remote(url, key) as remote:
         remote.delete_schedule(tenant, schedule_id)
     if as_json:
-        console.show_json({"id": schedule_id, "deleted": True})
+        terminal.show_json({"id": schedule_id, "deleted": True})
     else:
         click.echo(f"The schedule {schedule_id} is removed.")
 
@@ -92,4 +92,4 @@ def _do(
     """Do something to a schedule and show it as it is then."""
     with open_remote(url, key) as remote:
         schedule = change(remote)
-    console.show_json(schedule) if as_json else console.show_schedules([schedule])
+    terminal.show_json(schedule) if as_json else console.show_schedules([schedule])

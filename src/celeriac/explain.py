@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from celeriac.catalog.jobs import Job, RecordedError
+from celeriac.catalog.job_errors import RecordedError
+from celeriac.catalog.jobs import Job
 from celeriac.encodings import encoding
 from celeriac.generations import in_force, live_generation
 from celeriac.model import Partition
@@ -98,7 +99,7 @@ def explain(runtime: Runtime, tenant: str, entity_type: str, entity_id: str) -> 
         chunks=tuple(_explained(chunk, tokens) for chunk in chunks),
         metadata=chunks[0].payload["metadata"] if chunks else {},
         last_job=next(iter(jobs.of_index(live.index_id, limit=1)), None),
-        last_error=jobs.last_error(live.index_id, entity_id),
+        last_error=runtime.catalog.job_errors.last(live.index_id, entity_id),
     )
 
 

@@ -10,16 +10,14 @@ from __future__ import annotations
 import logging
 import math
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from celeriac import logs
-from celeriac.canaries import Sample
 from celeriac.catalog.indexes import Generation
 from celeriac.catalog.jobs import Job, JobMode
-from celeriac.catalog.listings import IN_INDEX, Expected
 from celeriac.dispatch import Dispatcher
 from celeriac.endings import NOTHING, Ending
 from celeriac.errors import (
@@ -27,52 +25,25 @@ from celeriac.errors import (
     CollectionMissing,
     JobPaused,
     JobStopped,
-    RemovalRefused,
     TransientError,
     VerificationFailed,
     WorkerStopping,
 )
-from celeriac.gate import Gate, removal_limit
-from celeriac.indexer import remove_entities
+from celeriac.gate import Gate, refuse_mass_removal, removal_limit
 from celeriac.jobs import RETRY_FOR, JobRunner
 from celeriac.leases import LEASE
 from celeriac.lookups import MOST_LOOKUPS, begin_lookups, missed_by_rebuild, to_look_up
-from celeriac.model import Partition
 from celeriac.progress import FINISH
+from celeriac.reindexed import Comparison, ReindexedEntities, pages_to_write_again
 from celeriac.removal import remove_dropped
 from celeriac.retried import Found, RetriedEntities
 from celeriac.runtime import Runtime
 from celeriac.sources.base import Source
-from celeriac.store.base import Marker
-from celeriac.tally import removed_keys, stays
 
 logger = logging.getLogger(__name__)
 
-MOST_MENDINGS = 3
-"""Times a job writes again what the store has lost."""
 RETRY_DELAY = 5.0
 """Seconds until a finish that failed for want of a service is tried again."""
-
-
-@dataclass(slots=True)
-class _Comparison:
-    """The store's markers held against the listing."""
-
-    markers: int = 0
-    matching: int = 0
-    """Markers of listed entities with the listed fingerprint."""
-    points: int = 0
-    """Points that the markers which stay account for."""
-    gone: int = 0
-    """Markers of entities that the listing does not have, or that have no text now."""
-    differing: list[Marker] = field(default_factory=list)
-    """Markers of listed entities with another fingerprint."""
-    unlisted: list[str] = field(default_factory=list)
-    """Entities that no page listed and none looked up, up to one more than are looked up."""
-    suspect: list[Marker] = field(default_factory=list)
-    """Markers of entities that two pages dealt with."""
-    sample: Sample = field(default_factory=Sample)
-    """Of the matching ones."""
 
 
 AGAIN = Ending.later("pages of the job are run again")
@@ -105,7 +76,7 @@ class Finisher:
 
     def _claim(self, job_id: str) -> Ending:
         token = str(uuid.uuid4())
-        if not self._catalog.pages.all_done(job_id):
+        if not self._catalog.rounds.all_done(job_id):
             return NOTHING
         if not self._catalog.jobs.claim_finish(job_id, token, LEASE):
             return NOTHING
@@ -146,7 +117,7 @@ class Finisher:
                 self._dispatcher.finish_job(job_id)  # it was resumed before that was done
             ending = Ending.later("the job is paused")
         except CollectionMissing as error:
-            if self._run_again(job, self._pages_to_write_again(job)):
+            if self._run_again(job, pages_to_write_again(self._catalog, job)):
                 ending = AGAIN
             else:
                 ending = self._fail(job_id, token, str(error), error)
@@ -189,17 +160,18 @@ class Finisher:
         if job.mode == JobMode.RETRY:
             self._finish_retry(job, generation, token, checkpoint)
             return
-        found = self._compare(job, generation.partition, checkpoint)
+        entities = ReindexedEntities(self._runtime, job, generation.partition, checkpoint)
+        found = entities.compare()
         checkpoint()
         if self._list_again(job):
             return
-        if self._run_again(job, self._pages_to_mend(job, generation.partition, found)):
+        if self._run_again(job, entities.pages_to_mend(found)):
             return
         if self._look_up(job, generation, token, found, checkpoint):
             return
         self._refuse_total_failure(job)
-        self._sweep(job, generation.partition, found, checkpoint)
-        if self._run_again(job, self._verify(job, generation.partition, found, checkpoint)):
+        entities.sweep(found)
+        if self._run_again(job, entities.verify(found)):
             return
         passed = self._pass_gate(job, generation, found, checkpoint)
         checkpoint()
@@ -215,7 +187,7 @@ class Finisher:
         self,
         job: Job,
         generation: Generation,
-        found: _Comparison,
+        found: Comparison,
         checkpoint: Callable[[], None],
     ) -> dict[str, Any]:
         """What the catalog keeps of a switch to a new generation; nothing where it is live."""
@@ -254,7 +226,7 @@ class Finisher:
         limit = removal_limit(self._runtime, job)
         enough = found.to_remove / limit + 1 if limit else math.inf
         indexed = retried.count_indexed(enough)
-        self._refuse_mass_removal(job, _Comparison(markers=indexed, gone=found.to_remove))
+        refuse_mass_removal(self._runtime, job, found.to_remove, indexed)
 
     def _source(self, job: Job) -> Source:
         return self._runtime.source(self._runtime.entity_type(job.tenant, job.entity_type))
@@ -280,7 +252,7 @@ class Finisher:
         complete listing misses it too."""
         if self._source(job).stable_listing:
             return False
-        number = self._catalog.pages.begin_second_round(job.id)
+        number = self._catalog.rounds.begin_second_round(job.id)
         if number is None:
             return False
         self._dispatcher.index_page(job.id, number)
@@ -291,7 +263,7 @@ class Finisher:
         job: Job,
         generation: Generation,
         token: str,
-        found: _Comparison,
+        found: Comparison,
         checkpoint: Callable[[], None],
     ) -> bool:
         """Where both listings may have skipped an entity, ask for it by its id before it is
@@ -302,168 +274,17 @@ class Finisher:
         missed = found.unlisted + missed_by_rebuild(self._runtime, job, generation, checkpoint)
         if not missed or len(missed) > MOST_LOOKUPS:
             return False
-        self._refuse_mass_removal(job, found)
+        refuse_mass_removal(self._runtime, job, found.gone, found.markers)
         for number in begin_lookups(self._runtime, job, token, source, missed):
             self._dispatcher.index_page(job.id, number)
         return True
-
-    def _compare(
-        self, job: Job, partition: Partition, checkpoint: Callable[[], None]
-    ) -> _Comparison:
-        contested = set(self._catalog.listings.contested(job.id))
-        found = _Comparison()
-        for markers, expected in self._scan(job, partition, checkpoint):
-            for marker, entity in zip(markers, expected, strict=True):
-                _compare_one(found, marker, entity)
-                if uuid.UUID(marker.point_id) in contested:
-                    found.suspect.append(marker)
-        return found
-
-    def _scan(
-        self, job: Job, partition: Partition, checkpoint: Callable[[], None]
-    ) -> Iterator[tuple[list[Marker], list[Expected | None]]]:
-        for markers in self._runtime.store.scan_markers(partition):
-            checkpoint()
-            keys = [uuid.UUID(marker.point_id) for marker in markers]
-            expected = self._catalog.listings.expected(job.id, keys)
-            yield markers, [expected.get(key) for key in keys]
-
-    def _pages_to_mend(self, job: Job, partition: Partition, found: _Comparison) -> list[int]:
-        """Pages of entities that are not in the store as they were listed."""
-        broken = found.differing + [
-            marker for marker in found.suspect if not self._is_whole(partition, marker)
-        ]
-        if not broken:
-            return []
-        self._runtime.store.void(
-            partition, {marker.entity_id: marker.chunk_count for marker in broken}
-        )
-        return self._catalog.listings.pages_of(
-            job.id, [uuid.UUID(marker.point_id) for marker in broken]
-        )
-
-    def _is_whole(self, partition: Partition, marker: Marker) -> bool:
-        ids = [(marker.entity_id, number) for number in range(marker.chunk_count)]
-        chunks = self._runtime.store.chunks(partition, ids)
-        return len(chunks) == marker.chunk_count and all(
-            chunk.fingerprint == marker.fingerprint for chunk in chunks
-        )
-
-    def _sweep(
-        self, job: Job, partition: Partition, found: _Comparison, checkpoint: Callable[[], None]
-    ) -> None:
-        """Remove the entities that the listing does not have, and those without text."""
-        if not found.gone:
-            return
-        self._refuse_mass_removal(job, found)
-        for markers, expected in self._scan(job, partition, checkpoint):
-            pairs = zip(markers, expected, strict=True)
-            gone = [(marker, entity) for marker, entity in pairs if not stays(marker, entity)]
-            if gone:
-                self._catalog.listings.remove(job.id, removed_keys(gone))
-                remove_entities(self._runtime.store, partition, [marker for marker, _ in gone])
-
-    def _refuse_mass_removal(self, job: Job, found: _Comparison) -> None:
-        limit = removal_limit(self._runtime, job)
-        if found.gone > limit * found.markers:
-            raise RemovalRefused(
-                f"The source no longer lists {found.gone} of the {found.markers} indexed entities, "
-                f"or they have no text any more: more than the {limit:.0%} that one job may "
-                "remove. Nothing was removed. If that is right, confirm it: "
-                f"celeriac confirm-removal {job.id}, or POST /jobs/{job.id}/confirm-removal."
-            )
-
-    def _verify(
-        self, job: Job, partition: Partition, found: _Comparison, checkpoint: Callable[[], None]
-    ) -> list[int]:
-        """Hold the store against the listing: every entity, and not a point more.
-
-        Returns the pages to run again because entities of theirs are missing, or chunks of them:
-        a store that was restored from a backup, or came back without its disk.
-        """
-        listed = self._catalog.listings.count_in_index(job.id)
-        if found.matching != listed:
-            if pages := self._pages_to_write_again(job):
-                return pages
-            raise VerificationFailed(
-                f"{listed} entities were written, {found.matching} of them are in the index, also "
-                f"after all of them were written {MOST_MENDINGS} times more. "
-                "Something else removes points from the collection; reindex once it is stopped."
-            )
-        if self._runtime.store.count(partition) == found.points:
-            return []
-        self._remove_orphans(partition, checkpoint)
-        counted = self._runtime.store.count(partition)
-        if counted < found.points:
-            return self._pages_of_incomplete(job, partition, checkpoint)
-        if counted != found.points:
-            raise VerificationFailed(
-                f"The index has {counted} chunks where the source gives {found.points}; "
-                f"celeriac audit {job.tenant} {job.entity_type} --repair says which and mends them."
-            )
-        return []
-
-    def _pages_to_write_again(self, job: Job) -> list[int]:
-        """Every page with entities in the index, since the store has lost some: what it still has
-        costs a lookup. None for a retry, which does not list all of them, and none where the store
-        loses them again and again."""
-        if job.mode == JobMode.RETRY or not self._catalog.pages.mend(job.id, MOST_MENDINGS):
-            return []
-        logger.warning("what was written is gone", extra={"action": "finish", "job": job.id})
-        return self._catalog.listings.written_pages(job.id)
-
-    def _pages_of_incomplete(
-        self, job: Job, partition: Partition, checkpoint: Callable[[], None]
-    ) -> list[int]:
-        """Void the markers of entities that lack chunks; the pages that list them."""
-        numbers: set[int] = set()
-        for markers in self._runtime.store.scan_markers(partition):
-            checkpoint()
-            broken = [marker for marker in markers if not self._is_whole(partition, marker)]
-            if broken:
-                extents = {marker.entity_id: marker.chunk_count for marker in broken}
-                self._runtime.store.void(partition, extents)
-                keys = [uuid.UUID(marker.point_id) for marker in broken]
-                numbers.update(self._catalog.listings.pages_of(job.id, keys))
-        return sorted(numbers)
 
     def _refuse_total_failure(self, job: Job) -> None:
         """Where not one entity could be indexed something is wrong with more than the entities."""
         counted = job.counters
         if counted.listed and counted.failed == counted.listed:
-            first = self._catalog.jobs.errors(job.id, limit=1)[0]
+            first = self._catalog.job_errors.first(job.id, limit=1)[0]
             raise VerificationFailed(
                 f"None of the {counted.listed} listed entities could be indexed. The first: "
                 f"{first.entity_id or 'one without an id'}: {first.error_class}: {first.message}"
             )
-
-    def _remove_orphans(self, partition: Partition, checkpoint: Callable[[], None]) -> None:
-        """Delete chunks that no marker accounts for: what a crash left of a first writing."""
-        store = self._runtime.store
-        for chunks in store.scan(partition):
-            checkpoint()
-            markers = store.markers(partition, list({chunk.entity_id for chunk in chunks}))
-            orphans = [
-                (chunk.entity_id, chunk.chunk)
-                for chunk in chunks
-                if chunk.entity_id not in markers
-                or chunk.chunk >= markers[chunk.entity_id].chunk_count
-            ]
-            if orphans:
-                store.delete_chunks(partition, orphans)
-
-
-def _compare_one(found: _Comparison, marker: Marker, entity: Expected | None) -> None:
-    found.markers += 1
-    if entity is None and len(found.unlisted) <= MOST_LOOKUPS:
-        found.unlisted.append(marker.entity_id)
-    if entity is None or not stays(marker, entity):
-        found.gone += 1
-        return
-    found.points += marker.chunk_count
-    if entity.outcome in IN_INDEX:
-        if entity.fingerprint == marker.fingerprint:
-            found.matching += 1
-            found.sample.offer(marker)
-        else:
-            found.differing.append(marker)

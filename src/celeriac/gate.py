@@ -122,3 +122,16 @@ def removal_limit(runtime: Runtime, job: Job) -> float:
     if job.removal_limit is not None:
         return job.removal_limit
     return runtime.entity_type(job.tenant, job.entity_type).removal_limit
+
+
+def refuse_mass_removal(runtime: Runtime, job: Job, gone: int, markers: int) -> None:
+    """Raise RemovalRefused where so many of so many indexed entities are more than the job may
+    remove."""
+    limit = removal_limit(runtime, job)
+    if gone > limit * markers:
+        raise RemovalRefused(
+            f"The source no longer lists {gone} of the {markers} indexed entities, or they have no "
+            f"text any more: more than the {limit:.0%} that one job may remove. Nothing was "
+            "removed. If that is right, confirm it: "
+            f"celeriac confirm-removal {job.id}, or POST /jobs/{job.id}/confirm-removal."
+        )

@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 from celeriac import logs
 from celeriac.catalog.indexes import index_id_of
-from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState, Request, Terms, class_of
+from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState, class_of
 from celeriac.catalog.pages import Trouble
+from celeriac.catalog.requests import Request, Terms
 from celeriac.counts import Counts
 from celeriac.dispatch import LONGEST_WAIT, Dispatcher
 from celeriac.endings import NOTHING, Ending
@@ -56,7 +57,7 @@ def request_job(
     declared = runtime.entity_type(tenant, entity_type)
     index_id = index_id_of(declared.tenant, declared.name)
     terms = Terms(declared.priority, declared.max_entities_per_second)
-    request = runtime.catalog.jobs.request(
+    request = runtime.catalog.requests.queue(
         index_id, declared.tenant, declared.name, removal_limit, terms=terms
     )
     runtime.job_names.note(request.job)
@@ -199,9 +200,9 @@ class JobRunner:
         index = self._catalog.knowledge_bases.index_by_key(job.tenant, job.entity_type)
         if index is None:
             return
-        self._catalog.entries.settle()
+        self._catalog.settlement.settle()
         if job.state == JobState.SUCCEEDED:
-            self._catalog.entries.forget_unlisted(index.id)
+            self._catalog.settlement.forget_unlisted(index.id)
             self._catalog.documents.forget_unlisted(index.knowledge_base_id)
 
     def recover(self) -> None:
@@ -214,10 +215,10 @@ class JobRunner:
             if lost and one.open:
                 self._send_pages(one.job_id, silent_for=SILENCE)
         self._catalog.retention.clear_ended()
-        self._catalog.entries.settle()
+        self._catalog.settlement.settle()
         for index_id in self._catalog.generations.orphaned():
             self._catalog.generations.let_go(index_id)
-        for index_id in self._catalog.entries.unattended(SILENCE):
+        for index_id in self._catalog.settlement.unattended(SILENCE):
             self._attend(index_id)
         remove_dropped(self._runtime)
 
@@ -248,7 +249,7 @@ class JobRunner:
         """Send for the job's next step, where that is not a page."""
         if state == JobState.QUEUED or self._catalog.pages.count(job_id) == 0:
             self._dispatcher.start_job(job_id)
-        elif self._catalog.pages.all_done(job_id):
+        elif self._catalog.rounds.all_done(job_id):
             self._dispatcher.finish_job(job_id)
 
     def _send_pages(self, job_id: str, *, silent_for: float = 0.0, delay: float = 0.0) -> None:

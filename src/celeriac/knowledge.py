@@ -12,8 +12,9 @@ from sqlalchemy.exc import IntegrityError
 
 from celeriac.catalog.data_sources import DataSource, DataSourceType
 from celeriac.catalog.documents import Document, DocumentKind, NewDocument
-from celeriac.catalog.jobs import Job, JobState, Request
+from celeriac.catalog.jobs import Job, JobState
 from celeriac.catalog.knowledge_bases import DataOriginType, KnowledgeBase, KnowledgeIndex
+from celeriac.catalog.requests import Request
 from celeriac.data_sources import check_data_source
 from celeriac.definitions import EVERYTHING
 from celeriac.dispatch import Dispatcher

@@ -23,10 +23,10 @@ MOST_LOOKUPS = 10_000
 def begin_lookups(
     runtime: Runtime, job: Job, token: str, source: LookupSource, missed: list[str]
 ) -> list[int]:
-    """Add the pages that look these entities up; their numbers. JobStopped as of `Pages`."""
+    """Add the pages that look these entities up; their numbers. JobStopped as of `Rounds`."""
     size = source.lookup_size
     few = [missed[start : start + size] for start in range(0, len(missed), size)]
-    return runtime.catalog.pages.begin_lookups(job.id, token, [lookup_cursor(ids) for ids in few])
+    return runtime.catalog.rounds.begin_lookups(job.id, token, [lookup_cursor(ids) for ids in few])
 
 
 def to_look_up(source: Source) -> LookupSource | None:

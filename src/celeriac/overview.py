@@ -53,24 +53,45 @@ def overview(runtime: Runtime, tenants: Collection[str] | None) -> list[IndexSum
     active: dict[str, Job] = {}
     for job in read.active(tenants):
         active.setdefault(job.index_id, job)
-    live, titles = read.live_generations(tenants), read.titles(tenants)
+    live = read.live_generations(tenants)
     ended, counted = read.last_ended(tenants), read.last_reindexed(tenants)
-    declared = _declared(runtime, tenants)
-    rows = {index.id: (index.tenant, index.entity_type) for index in read.indexes(tenants)}
-    rows |= {index_id_of(*names): names for names in declared}
     return [
         IndexSummary(
-            id=index_id,
-            tenant=tenant,
-            name=name,
-            title=titles.get(index_id, name),
-            live=live.get(index_id),
-            active=active.get(index_id),
-            ended=ended.get(index_id),
-            counted=counted.get(index_id),
+            id=one.id,
+            tenant=one.tenant,
+            name=one.name,
+            title=one.title,
+            live=live.get(one.id),
+            active=active.get(one.id),
+            ended=ended.get(one.id),
+            counted=counted.get(one.id),
         )
+        for one in _named(runtime, tenants)
+    ]
+
+
+def titles(runtime: Runtime, tenants: Collection[str] | None) -> dict[str, str]:
+    """What people call the same indexes, by id, in the same order."""
+    return {one.id: one.title for one in _named(runtime, tenants)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    id: str
+    tenant: str
+    name: str
+    title: str
+
+
+def _named(runtime: Runtime, tenants: Collection[str] | None) -> list[_Named]:
+    read = runtime.catalog.overviews
+    given = read.titles(tenants)
+    rows = {index.id: (index.tenant, index.entity_type) for index in read.indexes(tenants)}
+    rows |= {index_id_of(*names): names for names in _declared(runtime, tenants)}
+    return [
+        _Named(index_id, tenant, name, given.get(index_id, name))
         for index_id, (tenant, name) in sorted(rows.items(), key=lambda row: row[1])
-        if not name.startswith(KEY_PREFIX) or index_id in titles
+        if not name.startswith(KEY_PREFIX) or index_id in given
     ]
 
 

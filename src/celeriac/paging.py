@@ -292,9 +292,9 @@ class PageRunner:
             also=work.keeper.recorder(partition, listed.entities, result, refused),
         )
         self._counts.page(seen.job, result.counters + counters, failures)
-        errors = self._catalog.jobs.errors(claim.job_id) if failures else None
+        errors = self._catalog.job_errors.first(claim.job_id) if failures else None
         self._runtime.progress.committed(seen, claim.number, work.stages.take(), errors)
-        if self._catalog.pages.all_done(claim.job_id):
+        if self._catalog.rounds.all_done(claim.job_id):
             self._dispatcher.finish_job(claim.job_id)
 
     def _postpone(self, claim: Claim, error: TransientError) -> Ending:

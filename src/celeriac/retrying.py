@@ -7,7 +7,8 @@ the generation that is searched, and looks at nothing else.
 from __future__ import annotations
 
 from celeriac.catalog.indexes import Generation
-from celeriac.catalog.jobs import FINAL, Job, JobMode, Request, Terms
+from celeriac.catalog.jobs import FINAL, Job, JobMode
+from celeriac.catalog.requests import Request, Terms
 from celeriac.configuration import EntityType
 from celeriac.dispatch import Dispatcher
 from celeriac.errors import Conflict, NotFound
@@ -35,7 +36,7 @@ def request_retry(runtime: Runtime, dispatcher: Dispatcher, selection: Selection
     if waiting is None or waiting.mode == JobMode.RETRY:
         writable_generation(runtime, job.index_id, declared)
     terms = Terms(declared.priority, declared.max_entities_per_second)
-    request = catalog.jobs.request(
+    request = catalog.requests.queue(
         job.index_id, job.tenant, job.entity_type, retry=selection, terms=terms
     )
     dispatcher.start_job(request.job.id)

@@ -72,7 +72,7 @@ class Watch:
         seen = catalog.jobs.seen(job_id)
         if seen is None:
             return None
-        errors = catalog.jobs.errors(job_id)
+        errors = catalog.job_errors.first(job_id)
         stages = picture.stages if picture else {}
         if seen.job.state in FINAL:
             job = seen.job

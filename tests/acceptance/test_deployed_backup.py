@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-import sites
 from api_server import InProcess
 from articles import Articles
 from collection import Cacm, JsonObject
@@ -24,16 +22,8 @@ def documents(cacm: Cacm) -> list[JsonObject]:
 
 
 @pytest.fixture
-def articles(tmp_path: Path, documents: list[JsonObject]) -> Articles:
-    articles = Articles.declare(tmp_path)
-    articles.write(documents)
-    return articles
-
-
-@pytest.fixture
-def site(tmp_path: Path, articles: Articles) -> Iterator[Site]:
-    with sites.site(tmp_path, articles.configuration, workers=1) as site:
-        yield site
+def workers() -> int:
+    return 1
 
 
 def destroy(site: Site, tmp_path: Path) -> None:

@@ -4,12 +4,9 @@ servers, each a process of its own."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import servers
-import sites
 from articles import Articles
 from collection import Cacm, JsonObject
 from sites import Site
@@ -21,19 +18,6 @@ SECONDS_TO_ANSWER = 10.0
 @pytest.fixture(scope="module")
 def documents(cacm: Cacm) -> list[JsonObject]:
     return [one for one in cacm.documents if one["abstract"]][:400]
-
-
-@pytest.fixture
-def articles(tmp_path: Path, documents: list[JsonObject]) -> Articles:
-    articles = Articles.declare(tmp_path)
-    articles.write(documents)
-    return articles
-
-
-@pytest.fixture
-def site(tmp_path: Path, articles: Articles) -> Iterator[Site]:
-    with sites.site(tmp_path, articles.configuration) as site:
-        yield site
 
 
 def test_it_reindexes_exactly_searches_and_finds_nothing_to_do_again(

@@ -18,10 +18,10 @@ COMMANDS = {
 }
 
 
-def run(name: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(name: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     inherited = {key: value for key, value in os.environ.items() if "CELERIAC" not in key}
     return subprocess.run(
-        [sys.executable, "-m", *COMMANDS[name]],
+        [sys.executable, "-m", *COMMANDS[name], *options],
         cwd=ROOT,
         env={**inherited, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", **variables},
         capture_output=True,
@@ -55,6 +55,20 @@ def test_a_server_that_is_not_named_is_told_in_a_line(name: str) -> None:
     assert ended.returncode == 4, ended.stderr
     assert "Traceback" not in ended.stderr
     assert "celeriac: CELERIAC_REDIS_URL is not set" in ended.stderr
+
+
+def test_a_worker_whose_pool_is_not_threads_says_so_in_a_line(tmp_path: Path) -> None:
+    ended = run(
+        "worker",
+        *("--pool", "processes", "--concurrency", "2"),
+        CELERIAC_REDIS_URL="redis://127.0.0.1:1/0",
+        CELERIAC_DATABASE_URL=f"sqlite:///{tmp_path / 'catalog.sqlite'}",
+    )
+    assert ended.returncode == 4, ended.stderr
+    assert "Traceback" not in ended.stderr
+    (line, *_) = [one for one in ended.stderr.splitlines() if one.startswith("celeriac: ")]
+    assert "'prefork'" in line
+    assert "Leave --pool out" in line
 
 
 def test_without_any_credential_the_log_says_how_to_make_one(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 
 from celeriac.catalog import Catalog
 from celeriac.catalog.database import Database
-from celeriac.catalog.indexes import Generation, GenerationState, IndexRow
+from celeriac.catalog.indexes import Generation, GenerationState, IndexRow, index_id_of
 from celeriac.catalog.jobs import Job, JobState
 from celeriac.catalog.pages import Claim
 from celeriac.catalog.postgresql import PING_TIMEOUT
@@ -74,8 +74,15 @@ def spec(**changes: object) -> IndexSpec:
 
 
 def queued(catalog: Catalog, entity_type: str = "product") -> Job:
-    index_id = catalog.indexes.ensure("acme", entity_type)
-    return catalog.jobs.request(index_id, "acme", entity_type).job
+    index_id = index_id_of("acme", entity_type)
+    return catalog.requests.queue(index_id, "acme", entity_type).job
+
+
+def index_of(catalog: Catalog, entity_type: str = "product") -> str:
+    """An index over which no job runs or waits."""
+    job = queued(catalog, entity_type)
+    catalog.jobs.cancel(job.id)
+    return job.index_id
 
 
 def running(catalog: Catalog, entity_type: str = "product") -> Job:
@@ -107,10 +114,10 @@ def test_several_processes_may_migrate_at_once(url: str) -> None:
 
 
 def test_concurrent_requests_make_one_job(catalog: Catalog) -> None:
-    index_id = catalog.indexes.ensure("acme", "product")
+    index_id = index_id_of("acme", "product")
     with ThreadPoolExecutor(8) as pool:
         requests = list(
-            pool.map(lambda _: catalog.jobs.request(index_id, "acme", "product"), range(16))
+            pool.map(lambda _: catalog.requests.queue(index_id, "acme", "product"), range(16))
         )
     assert len({request.job.id for request in requests}) == 1
     assert [request.joined for request in requests].count(False) == 1
@@ -171,7 +178,7 @@ def test_a_page_committed_twice_counts_once(catalog: Catalog) -> None:
     found = catalog.jobs.get(job.id)
     assert found is not None
     assert (found.counters.listed, found.counters.chunks) == (3, 7)
-    assert catalog.jobs.errors(job.id) == [failure]
+    assert catalog.job_errors.first(job.id) == [failure]
     assert catalog.pages.claim(job.id, 0, LEASE) is None
 
 
@@ -206,21 +213,21 @@ def test_a_job_is_done_when_its_last_page_is_known_and_all_are_committed(catalog
     catalog.pages.list_entities(first, [], "next")
     second = claimed(catalog, job, 1)
     catalog.pages.commit(second, Counters(), [], [], is_last=True)
-    assert not catalog.pages.all_done(job.id)
+    assert not catalog.rounds.all_done(job.id)
     catalog.pages.commit(first, Counters(), [], [], is_last=False)
-    assert catalog.pages.all_done(job.id)
+    assert catalog.rounds.all_done(job.id)
 
 
 def test_a_second_round_has_to_be_complete_too(catalog: Catalog) -> None:
     job = running(catalog)
     catalog.pages.commit(claimed(catalog, job), Counters(), [], [], is_last=True)
-    assert catalog.pages.begin_second_round(job.id) == 1
-    assert catalog.pages.begin_second_round(job.id) is None
-    assert not catalog.pages.all_done(job.id)
+    assert catalog.rounds.begin_second_round(job.id) == 1
+    assert catalog.rounds.begin_second_round(job.id) is None
+    assert not catalog.rounds.all_done(job.id)
     again = claimed(catalog, job, 1)
     assert again.round == 2
     catalog.pages.commit(again, Counters(), [], [], is_last=True)
-    assert catalog.pages.all_done(job.id)
+    assert catalog.rounds.all_done(job.id)
 
 
 def test_a_postponed_page_is_not_taken_before_its_time(catalog: Catalog) -> None:
@@ -296,7 +303,7 @@ def test_the_listing_says_what_is_expected_and_what_nobody_dealt_with(catalog: C
 
 def switch(catalog: Catalog, index_id: str, number: int) -> None:
     """End a job of the index as succeeded, with this generation."""
-    job = catalog.jobs.take_up(catalog.jobs.request(index_id, "acme", "product").job.id)
+    job = catalog.jobs.take_up(catalog.requests.queue(index_id, "acme", "product").job.id)
     assert job is not None
     assert catalog.jobs.claim_finish(job.id, "token", LEASE)
     assert not catalog.indexes.switch(index_id, number, job.id, "another", Counters())
@@ -304,7 +311,7 @@ def switch(catalog: Catalog, index_id: str, number: int) -> None:
 
 
 def test_a_changed_spec_is_built_beside_the_live_generation(catalog: Catalog) -> None:
-    index_id = catalog.indexes.ensure("acme", "product")
+    index_id = index_of(catalog)
     first = catalog.indexes.generation_for(index_id, spec())
     assert catalog.indexes.live(index_id) is None
     switch(catalog, index_id, first.number)
@@ -336,7 +343,7 @@ def built(catalog: Catalog, index_id: str, *dimensions: int) -> None:
 
 
 def test_a_switch_gives_up_all_but_the_last_generation(catalog: Catalog) -> None:
-    index_id = catalog.indexes.ensure("acme", "product")
+    index_id = index_of(catalog)
     built(catalog, index_id, 1, 2)
     catalog.indexes.generation_for(index_id, spec(dimension=9))
     built(catalog, index_id, 3)
@@ -358,7 +365,7 @@ def test_a_switch_gives_up_all_but_the_last_generation(catalog: Catalog) -> None
 
 
 def test_a_generation_says_the_spec_it_was_built_under(catalog: Catalog) -> None:
-    index_id = catalog.indexes.ensure("acme", "product")
+    index_id = index_of(catalog)
     full = spec(
         splitting=Splitting(SplittingMethod.TOKEN, 200, 20),
         text_fields=(TextField("title", "Title"), TextField("a.b")),
@@ -374,7 +381,7 @@ def test_a_generation_says_the_spec_it_was_built_under(catalog: Catalog) -> None
 
 def rolled_back(catalog: Catalog) -> IndexRow:
     """An index with two generations whose first is live again."""
-    index_id = catalog.indexes.ensure("acme", "product")
+    index_id = index_of(catalog)
     built(catalog, index_id, 1, 2)
     index = catalog.indexes.find("acme", "product")
     assert index is not None
@@ -441,7 +448,7 @@ def test_nothing_is_rolled_back_or_accepted_while_a_job_runs(catalog: Catalog) -
 
 
 def test_of_rollbacks_and_starting_jobs_at_once_each_sees_the_other(catalog: Catalog) -> None:
-    index_id = catalog.indexes.ensure("acme", "product")
+    index_id = index_of(catalog)
     built(catalog, index_id, 1, 2)
     index = catalog.indexes.find("acme", "product")
     assert index is not None
@@ -476,7 +483,7 @@ def test_of_rollbacks_and_starting_jobs_at_once_each_sees_the_other(catalog: Cat
 
 def test_workers_that_plan_one_job_at_once_agree_on_its_generation(catalog: Catalog) -> None:
     for number in range(20):
-        index_id = catalog.indexes.ensure("acme", f"article{number}")
+        index_id = index_of(catalog, f"article{number}")
         together = threading.Barrier(4)
 
         def plan(_: int, index_id: str = index_id, together: threading.Barrier = together) -> int:

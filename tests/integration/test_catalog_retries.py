@@ -10,6 +10,7 @@ import pytest
 from alembic import command
 
 from celeriac.catalog import Catalog
+from celeriac.catalog.indexes import index_id_of
 from celeriac.catalog.jobs import Job, JobMode, JobState
 from celeriac.catalog.migrate import alembic_config
 from celeriac.errors import JobStopped
@@ -36,8 +37,8 @@ def catalog(url: str) -> Iterator[Catalog]:
 
 def ended(catalog: Catalog, *failures: EntityFailure) -> Job:
     """A job that ended with these errors, a page for each hundred."""
-    index_id = catalog.indexes.ensure("acme", "product")
-    job = catalog.jobs.take_up(catalog.jobs.request(index_id, "acme", "product").job.id)
+    index_id = index_id_of("acme", "product")
+    job = catalog.jobs.take_up(catalog.requests.queue(index_id, "acme", "product").job.id)
     assert job is not None
     for number, first in enumerate(range(0, max(len(failures), 1), 100)):
         catalog.pages.add(job.id, number, None)
@@ -143,11 +144,11 @@ def test_selections_together_take_each_entity_once(catalog: Catalog) -> None:
 
 def requested(catalog: Catalog, retries: Sequence[Selection | None]) -> list[Job]:
     """The jobs of requests that all come at once."""
-    index_id = catalog.indexes.ensure("acme", "product")
+    index_id = index_id_of("acme", "product")
     with ThreadPoolExecutor(8) as pool:
         return list(
             pool.map(
-                lambda retry: catalog.jobs.request(index_id, "acme", "product", retry=retry).job,
+                lambda retry: catalog.requests.queue(index_id, "acme", "product", retry=retry).job,
                 retries,
             )
         )
@@ -195,8 +196,8 @@ def test_a_retry_is_ended_by_the_worker_that_finishes_it(catalog: Catalog) -> No
 
 
 def test_lookups_are_begun_by_the_worker_that_finishes_the_job(catalog: Catalog) -> None:
-    index_id = catalog.indexes.ensure("acme", "product")
-    job = catalog.jobs.take_up(catalog.jobs.request(index_id, "acme", "product").job.id)
+    index_id = index_id_of("acme", "product")
+    job = catalog.jobs.take_up(catalog.requests.queue(index_id, "acme", "product").job.id)
     assert job is not None
     catalog.pages.add(job.id, 0, None)
     claim = catalog.pages.claim(job.id, 0, LEASE)
@@ -204,17 +205,17 @@ def test_lookups_are_begun_by_the_worker_that_finishes_the_job(catalog: Catalog)
     catalog.pages.commit(claim, Counters(), [], [], is_last=True)
     assert catalog.jobs.claim_finish(job.id, "mine", LEASE)
     with pytest.raises(JobStopped):
-        catalog.pages.begin_lookups(job.id, "another's", ["x"])
-    assert catalog.pages.all_done(job.id)
-    assert catalog.pages.begin_lookups(job.id, "mine", ["x", "y"]) == [1, 2]
-    assert not catalog.pages.all_done(job.id)
+        catalog.rounds.begin_lookups(job.id, "another's", ["x"])
+    assert catalog.rounds.all_done(job.id)
+    assert catalog.rounds.begin_lookups(job.id, "mine", ["x", "y"]) == [1, 2]
+    assert not catalog.rounds.all_done(job.id)
     for number, cursor in ((2, "y"), (1, "x")):
         claim = catalog.pages.claim(job.id, number, LEASE)
         assert claim is not None
         assert (claim.cursor, claim.round) == (cursor, 3)
-        assert not catalog.pages.all_done(job.id)
+        assert not catalog.rounds.all_done(job.id)
         catalog.pages.commit(claim, Counters(), [], [], is_last=True)
-    assert catalog.pages.all_done(job.id)
+    assert catalog.rounds.all_done(job.id)
 
 
 def test_jobs_of_before_are_reindexes(url: str) -> None:
@@ -235,5 +236,5 @@ def test_jobs_of_before_are_reindexes(url: str) -> None:
     job = catalog.jobs.get("j")
     assert job is not None
     assert (job.mode, job.retries) == (JobMode.REINDEX, ())
-    assert catalog.jobs.request("i", "acme", "product").job == job
+    assert catalog.requests.queue("i", "acme", "product").job == job
     catalog.close()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 from event_stream import Received, watching
 from flask import Flask
-from harness import World, article
+from harness import World, article, local_world
 from werkzeug.serving import make_server
 
 from api import create_app
@@ -20,7 +19,6 @@ from celeriac.catalog.jobs import Job
 from celeriac.events import BEGIN, position
 from celeriac.progress import stream
 from celeriac.security.principal import Scope
-from celeriac.store.opening import open_local
 
 ENTITIES = [article(number, words=100) for number in range(40)]
 KEY = "the key of these tests"
@@ -28,20 +26,10 @@ KEY = "the key of these tests"
 
 @pytest.fixture
 def world(tmp_path: Path, redis_url: str) -> Iterator[World]:
-    store = open_local(None)
-    world = World(
-        home=tmp_path,
-        database_url=f"sqlite:///{tmp_path / 'catalog.sqlite'}",
-        redis_url=redis_url,
-        store=store,
-    )
-    world._settings = replace(world._settings, api_key=KEY)
-    world.source.entities = list(ENTITIES)
-    world.refresh()
-    world.runtime.workers.sign("a worker")
-    yield world
-    world.close()
-    store.close()
+    with local_world(tmp_path, redis_url=redis_url, api_key=KEY) as world:
+        world.source.entities = list(ENTITIES)
+        world.runtime.workers.sign("a worker")
+        yield world
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def test_poison_is_reported_and_the_rest_is_indexed(world: World) -> None:
     world.assert_succeeded(job)
     world.assert_index_equals(sound)
     assert (job.counters.indexed, job.counters.failed) == (12, 7)
-    errors = world.runtime.catalog.jobs.errors(job.id)
+    errors = world.runtime.catalog.job_errors.first(job.id)
     assert {error.entity_id for error in errors} == {None, *(one.id for one in poison)}
     assert {error.error_class for error in errors if error.entity_id == "empty"} == {"EmptyText"}
 
@@ -131,7 +131,7 @@ def test_a_text_that_the_model_cannot_embed_is_isolated(
     job = world.reindex()
     world.assert_succeeded(job)
     world.assert_index_equals([article(number) for number in range(12) if number not in (5, 7)])
-    errors = world.runtime.catalog.jobs.errors(job.id)
+    errors = world.runtime.catalog.job_errors.first(job.id)
     assert {(error.entity_id, error.error_class) for error in errors} == {
         ("a5", "ModelError"),
         ("a7", "ModelError"),
@@ -172,7 +172,7 @@ def test_the_first_of_two_entities_with_one_id_is_indexed(world: World) -> None:
     job = world.reindex()
     world.assert_succeeded(job)
     world.assert_index_equals([article(number) for number in range(25) if number != 23])
-    errors = world.runtime.catalog.jobs.errors(job.id)
+    errors = world.runtime.catalog.job_errors.first(job.id)
     assert [(error.entity_id, error.error_class) for error in errors] == [("a3", "DuplicateId")]
     assert job.counters.listed == 24
 
@@ -342,7 +342,7 @@ def test_an_entity_that_slid_past_the_listing_is_not_removed(world: World) -> No
     world.assert_succeeded(job)
     assert job.counters.removed == 0
     world.assert_index_equals(entities)  # the first one was there when it was listed
-    assert world.runtime.catalog.jobs.errors(job.id) == []
+    assert world.runtime.catalog.job_errors.first(job.id) == []
 
     job = world.reindex()
     world.assert_succeeded(job)

@@ -195,10 +195,10 @@ def test_a_change_whose_request_was_lost_is_taken_up(library: Library) -> None:
     document = library.catalog.documents.add(
         library.base.id, TENANT, new, unique=True, entries=True
     )
-    assert library.catalog.entries.unattended(0) == [index.id]
-    assert library.catalog.entries.unattended(3600) == []
+    assert library.catalog.settlement.unattended(0) == [index.id]
+    assert library.catalog.settlement.unattended(3600) == []
     library.knowledge.start_indexing(index)
-    assert library.catalog.entries.unattended(0) == []
+    assert library.catalog.settlement.unattended(0) == []
     library.world.run()
     library.assert_holds(index, {document.id: "some text"})
 

@@ -93,7 +93,8 @@ def test_what_a_stable_source_does_not_list_is_removed_without_asking(world: Wor
 def test_beyond_a_bound_two_listings_have_to_do(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("celeriac.finish.MOST_LOOKUPS", 2)
+    for module in ("finish", "reindexed"):
+        monkeypatch.setattr(f"celeriac.{module}.MOST_LOOKUPS", 2)
     source = indexed(world)
     source.hidden = {"a3", "a4"}
     world.assert_succeeded(world.reindex())

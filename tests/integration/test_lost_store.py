@@ -8,8 +8,8 @@ import pytest
 from harness import ListSource, World, article
 
 from celeriac.catalog.jobs import Job, JobState
-from celeriac.finish import MOST_MENDINGS
 from celeriac.model import Entity, Partition
+from celeriac.reindexed import MOST_MENDINGS
 from celeriac.store.qdrant import QdrantStore
 
 ENTITIES = [article(number) for number in range(30)]

@@ -13,7 +13,7 @@ import promtool
 import pytest
 import servers
 from flask.testing import FlaskClient
-from harness import World, article
+from harness import World, article, local_world
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from redis.exceptions import RedisError
@@ -26,7 +26,6 @@ from celeriac.measured import METRICS, Kind
 from celeriac.metrics import MOST_SERIES, Metrics, count_batch
 from celeriac.model import Entity
 from celeriac.security.principal import Scope
-from celeriac.store.opening import open_local
 
 ENTITIES = [article(number, words=100) for number in range(30)]
 ROOT = Path(__file__).parent.parent.parent
@@ -44,19 +43,9 @@ def redis(tmp_path: Path) -> Iterator[servers.RedisServer]:
 
 @pytest.fixture
 def world(tmp_path: Path, redis: servers.RedisServer) -> Iterator[World]:
-    store = open_local(None)
-    world = World(
-        home=tmp_path,
-        database_url=f"sqlite:///{tmp_path / 'catalog.sqlite'}",
-        redis_url=redis.url,
-        store=store,
-    )
-    world._settings = replace(world._settings, api_key=KEY)
-    world.source.entities = list(ENTITIES)
-    world.refresh()
-    yield world
-    world.close()
-    store.close()
+    with local_world(tmp_path, redis_url=redis.url, api_key=KEY) as world:
+        world.source.entities = list(ENTITIES)
+        yield world
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_additions_changes_removals_and_failures_are_foretold(world: World, seed
     assert_foretold(found, job)
     assert (found.added, found.emptied, found.failed) == (10, 1, 3)
     assert found.chunks_reused > 0
-    recorded = {error.error_class for error in world.runtime.catalog.jobs.errors(job.id)}
+    recorded = {error.error_class for error in world.runtime.catalog.job_errors.first(job.id)}
     assert {error.error_class for error in found.errors} == recorded
 
 

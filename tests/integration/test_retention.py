@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from harness import World, article
+from harness import World, article, local_world
 from sqlalchemy import func, select, update
 
 from api import create_app
@@ -35,7 +35,6 @@ from celeriac.errors import JobStopped, LeaseLost, NotFound
 from celeriac.model import Counters, Entity, EntityFailure, Selection, Splitting
 from celeriac.retention import DAY, remove_expired
 from celeriac.schedules import Schedules
-from celeriac.store.opening import open_local
 
 KEPT_JOBS = 5
 KEY = "the key of these tests"
@@ -49,14 +48,11 @@ def _few_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def world(database_url: str, tmp_path: Path, redis_url: str) -> Iterator[World]:
-    store = open_local(None)
-    world = World(home=tmp_path, database_url=database_url, redis_url=redis_url, store=store)
-    world._settings = replace(world._settings, api_key=KEY)
-    world.source.entities = [article(number, words=5) for number in range(12)]
-    world.refresh()
-    yield world
-    world.close()
-    store.close()
+    with local_world(
+        tmp_path, redis_url=redis_url, database_url=database_url, api_key=KEY
+    ) as world:
+        world.source.entities = [article(number, words=5) for number in range(12)]
+        yield world
 
 
 def rows(world: World) -> Counter[str]:
@@ -249,7 +245,7 @@ def test_errors_of_a_removed_job_go_in_steps_and_nobody_sees_them_meanwhile(
     for _ in range(5):
         catalog.retention.clear_ended()
     assert catalog.retention.expire(DAY) == [job.id]
-    assert catalog.jobs.last_error(job.index_id, "e0") is not None  # of the second one
+    assert catalog.job_errors.last(job.index_id, "e0") is not None  # of the second one
     mine = select(func.count()).select_from(job_errors).where(job_errors.c.job_id == job.id)
     left = []
     while catalog.retention.sweep():
@@ -333,7 +329,7 @@ def test_nothing_is_left_of_a_knowledge_base_that_was_deleted_long_ago(world: Wo
     base = catalog.knowledge_bases.create("acme", "b", "", DataOriginType.LOCAL_FILES, manual)
     index = catalog.knowledge_bases.create_index(base, "i", "", "stub", Splitting())
     catalog.indexes.generation_for(index.id, world.entity_type.spec)
-    job = catalog.jobs.request(index.id, "acme", index.key).job
+    job = catalog.requests.queue(index.id, "acme", index.key).job
     catalog.knowledge_bases.delete(base.id)
     for table in (knowledge_bases, knowledge_indexes):
         with catalog.database.write() as connection:

@@ -104,7 +104,7 @@ def test_what_fails_again_is_reported_and_can_be_retried_again(
     retried = world.retry(job)
     assert_retried(retried, listed=3, indexed=2, failed=1)
     assert "2 now equal the source, 1 failed again" in retried.message
-    (error,) = world.runtime.catalog.jobs.errors(retried.id)
+    (error,) = world.runtime.catalog.job_errors.first(retried.id)
     assert (error.entity_id, error.error_class) == ("a14", "NotText")
 
     world.source.entities = articles(25)
@@ -368,7 +368,7 @@ def test_retries_that_wait_become_one_that_takes_what_either_would(
     )
     assert_retried(retried, listed=5, failed=0)
     assert retried.expected == 5
-    assert world.runtime.catalog.jobs.errors(retried.id) == []
+    assert world.runtime.catalog.job_errors.first(retried.id) == []
     assert f"Retried 5 of what failed in {first.id}, {second.id}: " in retried.message
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import select, update
 
 from celeriac.audit import audit
 from celeriac.catalog import Catalog
+from celeriac.catalog.indexes import index_id_of
 from celeriac.catalog.jobs import Job, JobState
 from celeriac.catalog.tables import jobs
 from celeriac.configuration import Configuration, Tenant
@@ -46,8 +47,8 @@ def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]
 
 
 def running(catalog: Catalog, entity_type: str = "product", tenant: str = "acme") -> Job:
-    index_id = catalog.indexes.ensure(tenant, entity_type)
-    job = catalog.jobs.request(index_id, tenant, entity_type).job
+    index_id = index_id_of(tenant, entity_type)
+    job = catalog.requests.queue(index_id, tenant, entity_type).job
     taken = catalog.jobs.take_up(job.id)
     assert taken is not None
     catalog.pages.add(job.id, 0, None)
@@ -156,7 +157,7 @@ def test_time_paused_is_not_time_run(catalog: Catalog) -> None:
 
 def test_standings_say_what_every_active_job_has_and_waits_for(catalog: Catalog) -> None:
     holding, paused, throttled = (running(catalog, name) for name in ("a", "b", "c"))
-    queued = catalog.jobs.request(holding.index_id, "acme", "a").job
+    queued = catalog.requests.queue(holding.index_id, "acme", "a").job
     ended = running(catalog, "d")
     catalog.jobs.cancel(ended.id)
     assert catalog.pages.claim(holding.id, 0, LEASE)
@@ -348,7 +349,10 @@ def test_a_job_paused_at_every_step_counts_as_one_that_never_was(
     assert pauses > 10
     town.assert_succeeded(town.job(job.id))
     assert town.job(job.id).counters == expected
-    assert {error.entity_id for error in town.runtime.catalog.jobs.errors(job.id)} == {"a3", "a17"}
+    assert {error.entity_id for error in town.runtime.catalog.job_errors.first(job.id)} == {
+        "a3",
+        "a17",
+    }
 
 
 def test_a_page_resumed_before_it_was_given_back_is_not_forgotten(town: Town) -> None:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import World, article
+from harness import World, article, local_world
 
 from api import create_app
 from celeriac.errors import SourceUnavailable
 from celeriac.jobs import request_job
-from celeriac.store.opening import open_local
 from celeriac.tracing import open_tracing
 
 ENTITIES = [article(number, words=100) for number in range(20)]
@@ -82,20 +81,10 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 
 @pytest.fixture
 def world(tmp_path: Path, redis_url: str, collector: Collector) -> Iterator[World]:
-    store = open_local(None)
-    world = World(
-        home=tmp_path,
-        database_url=f"sqlite:///{tmp_path / 'catalog.sqlite'}",
-        redis_url=redis_url,
-        store=store,
-    )
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
-    world._settings = replace(world._settings, api_key=KEY, environ=environ)
-    world.source.entities = list(ENTITIES)
-    world.refresh()
-    yield world
-    world.close()
-    store.close()
+    with local_world(tmp_path, redis_url=redis_url, api_key=KEY, environ=environ) as world:
+        world.source.entities = list(ENTITIES)
+        yield world
 
 
 def requested(world: World) -> None:

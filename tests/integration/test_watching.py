@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from harness import TENANT, World, article
+from harness import TENANT, World, article, local_world
 from redis import Redis
 from sqlalchemy import event
 
@@ -24,7 +24,6 @@ from celeriac.picture import Cause, Waiting
 from celeriac.progress import stream
 from celeriac.stages import Stage
 from celeriac.steering import Steering
-from celeriac.store.opening import open_local
 from celeriac.watching import Watch, Watched
 
 ENTITIES = [article(number, words=300) for number in range(30)]
@@ -32,19 +31,10 @@ ENTITIES = [article(number, words=300) for number in range(30)]
 
 @pytest.fixture
 def world(tmp_path: Path, redis_url: str) -> Iterator[World]:
-    store = open_local(None)
-    world = World(
-        home=tmp_path,
-        database_url=f"sqlite:///{tmp_path / 'catalog.sqlite'}",
-        redis_url=redis_url,
-        store=store,
-    )
-    world.source.entities = list(ENTITIES)
-    world.refresh()
-    world.runtime.workers.sign("a worker")
-    yield world
-    world.close()
-    store.close()
+    with local_world(tmp_path, redis_url=redis_url) as world:
+        world.source.entities = list(ENTITIES)
+        world.runtime.workers.sign("a worker")
+        yield world
 
 
 def watched(world: World, job: Job) -> Watched:

@@ -9,15 +9,19 @@ from celeriac.catalog.documents import Documents
 from celeriac.catalog.entries import Entries
 from celeriac.catalog.generations import Generations
 from celeriac.catalog.indexes import Indexes
+from celeriac.catalog.job_errors import JobErrors
 from celeriac.catalog.jobs import Jobs
 from celeriac.catalog.knowledge_bases import KnowledgeBases
 from celeriac.catalog.listings import Listings
 from celeriac.catalog.migrate import migrate
 from celeriac.catalog.overviews import Overviews
 from celeriac.catalog.pages import Pages
+from celeriac.catalog.requests import JobRequests
 from celeriac.catalog.retention import Retention
 from celeriac.catalog.retries import Retries
+from celeriac.catalog.rounds import Rounds
 from celeriac.catalog.schedules import Schedules
+from celeriac.catalog.settlement import Settlement
 from celeriac.catalog.standings import Standings
 from celeriac.catalog.steering import Steering
 
@@ -29,12 +33,16 @@ class Catalog:
         self.database = Database(url)
         self.indexes = Indexes(self.database)
         self.generations = Generations(self.database)
+        self.requests = JobRequests(self.database)
         self.jobs = Jobs(self.database)
+        self.job_errors = JobErrors(self.database)
         self.pages = Pages(self.database)
+        self.rounds = Rounds(self.database)
         self.listings = Listings(self.database)
         self.knowledge_bases = KnowledgeBases(self.database)
         self.documents = Documents(self.database)
         self.entries = Entries(self.database)
+        self.settlement = Settlement(self.database)
         self.data_sources = DataSources(self.database)
         self.api_keys = ApiKeys(self.database)
         self.retries = Retries(self.database)

@@ -120,16 +120,6 @@ class Indexes:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def ensure(self, tenant: str, entity_type: str) -> str:
-        """The id of the entity type's index, created when there is none."""
-        index_id = index_id_of(tenant, entity_type)
-        statement = self._database.insert_new(indexes).values(
-            id=index_id, tenant=tenant, entity_type=entity_type, created_at=epoch_now()
-        )
-        with self._database.write() as connection:
-            connection.execute(statement)
-        return index_id
-
     def find(self, tenant: str, entity_type: str) -> IndexRow | None:
         query = select(indexes).where(
             indexes.c.tenant == tenant, indexes.c.entity_type == entity_type

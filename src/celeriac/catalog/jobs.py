@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import builtins
 import functools
-import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Delete,
     RowMapping,
     Select,
     and_,
     bindparam,
     case,
-    delete,
     exists,
     func,
     or_,
@@ -31,9 +28,8 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.lists import Window, count_of, window_of
-from celeriac.catalog.requests import waiting_or_new
-from celeriac.catalog.tables import indexes, job_errors, jobs, pages
-from celeriac.model import COUNTERS, Counters, EntityFailure, Priority, Selection
+from celeriac.catalog.tables import jobs, pages
+from celeriac.model import COUNTERS, Counters, Priority, Selection
 
 
 class JobState(StrEnum):
@@ -59,8 +55,6 @@ MAX_CLASS = 128
 """Characters of an error's class that are kept."""
 FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 ACTIVE = (JobState.QUEUED, JobState.RUNNING)
-MOST_ATTEMPTS = 100
-"""How often another request may be faster before something else must be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,106 +119,11 @@ class Seen:
     """Unix seconds by the database's clock."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """On what terms a job is queued."""
-
-    priority: Priority = Priority.NORMAL
-    throttle: float | None = None
-    """Entities a second at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedError:
-    """What a job said about one entity."""
-
-    job_id: str
-    recorded_at: float
-    """When the job was created: the errors' own times are not kept."""
-    failure: EntityFailure
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The answer to a request for a job."""
-
-    job: Job
-    joined: bool
-    """True when a waiting job was there already and no other was made."""
-
-
 class Jobs:
-    """Rows of the tables `jobs` and `job_errors`."""
+    """Rows of the table `jobs`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    def request(
-        self,
-        index_id: str,
-        tenant: str,
-        entity_type: str,
-        removal_limit: float | None = None,
-        *,
-        retry: Selection | None = None,
-        terms: Terms = Terms(),
-    ) -> Request:
-        """Queue a job for the index, which is made where there is none, or join the one that waits,
-        on its terms. It is a reindex unless `retry` is given.
-
-        A reindex takes what any retry would: a retry joins a waiting one, and a waiting retry
-        becomes one when it is asked for. Two retries become one that takes what either would.
-        """
-        new = {
-            "index_id": index_id,
-            "tenant": tenant,
-            "entity_type": entity_type,
-            "removal_limit": removal_limit,
-            "mode": JobMode.REINDEX if retry is None else JobMode.RETRY,
-            "retries": None if retry is None else _stored([retry]),
-            "priority": terms.priority,
-            "throttle": terms.throttle,
-        }
-        for _ in range(MOST_ATTEMPTS):
-            found = self._waiting_or_new(new)
-            if found is None:
-                continue
-            if not found.joined:
-                return found
-            joined = self._join(found.job, removal_limit, retry)
-            if joined is not None:
-                return Request(joined, joined=True)
-            # It started meanwhile, without what was asked for.
-        raise RuntimeError(f"a job of index {index_id} could neither be made nor joined")
-
-    def _join(
-        self, waiting: Job, removal_limit: float | None, retry: Selection | None
-    ) -> Job | None:
-        """The waiting job, with what is asked for beside; None where it waits no more."""
-        if retry is not None:
-            return self._add_retry(waiting, retry) if waiting.mode == JobMode.RETRY else waiting
-        changes: dict[str, Any] = {}
-        if removal_limit is not None:
-            changes["removal_limit"] = removal_limit
-        if waiting.mode == JobMode.RETRY:
-            changes |= {"mode": JobMode.REINDEX, "retries": None}
-        if not changes:
-            return waiting
-        changed = self._update(waiting.id, JobState.QUEUED, **changes)
-        return self.get(waiting.id) if changed else None
-
-    def _add_retry(self, waiting: Job, retry: Selection) -> Job | None:
-        held = and_(jobs.c.id == waiting.id, jobs.c.state == JobState.QUEUED)
-        with self._database.write() as connection:
-            row = connection.execute(select(jobs).where(held).with_for_update()).one_or_none()
-            if row is None:
-                return None
-            job = job_of(row._mapping)
-            if job.mode == JobMode.REINDEX or retry in job.retries:
-                return job
-            retries = (*job.retries, retry)
-            connection.execute(update(jobs).where(held).values(retries=_stored(retries)))
-        return replace(job, retries=retries)
 
     def waiting(self, index_id: str) -> Job | None:
         """The job that waits for the index to become free."""
@@ -232,24 +131,6 @@ class Jobs:
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
         return job_of(row._mapping) if row else None
-
-    def _waiting_or_new(self, new: Mapping[str, Any]) -> Request | None:
-        """The job that waits for the index, or else a new one of these values, in one exchange with
-        a server: requests are many. None where another was faster, or the index had to be made."""
-        values = {"id": str(uuid.uuid4()), "state": JobState.QUEUED, **new}
-        given = {f"new_{name}": value for name, value in values.items()}
-        with self._database.statements() as connection:
-            for statement in waiting_or_new(connection.dialect.name):
-                row = connection.execute(statement, given).one_or_none()
-                if row is not None:
-                    return Request(job_of(row._mapping), joined=row.joined)
-            self._insert_index(connection, new)
-        return None
-
-    def _insert_index(self, connection: Connection, new: Mapping[str, Any]) -> None:
-        values = {"id": new["index_id"], "tenant": new["tenant"], "entity_type": new["entity_type"]}
-        statement = self._database.insert_new(indexes).values(created_at=epoch_now(), **values)
-        connection.execute(statement)
 
     def get(self, job_id: str) -> Job | None:
         with self._database.read() as connection:
@@ -414,36 +295,6 @@ class Jobs:
         with self._database.write() as connection:
             return bool(connection.execute(statement).rowcount)
 
-    def errors(self, job_id: str, *, limit: int = 100) -> builtins.list[EntityFailure]:
-        """The first errors of the job, in the order of its pages."""
-        query = (
-            select(job_errors)
-            .where(job_errors.c.job_id == job_id)
-            .order_by(job_errors.c.page, job_errors.c.id)
-            .limit(limit)
-        )
-        with self._database.read() as connection:
-            return [
-                EntityFailure(row.entity_id, row.error_class, row.message, row.retryable)
-                for row in connection.execute(query)
-            ]
-
-    def last_error(self, index_id: str, entity_id: str) -> RecordedError | None:
-        """The error that a job of the index recorded last for this entity."""
-        query = (
-            select(job_errors, jobs.c.created_at)
-            .join(jobs, jobs.c.id == job_errors.c.job_id)
-            .where(jobs.c.index_id == index_id, job_errors.c.entity_id == entity_id)
-            .order_by(jobs.c.created_at.desc(), job_errors.c.id.desc())
-            .limit(1)
-        )
-        with self._database.read() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
-            return None
-        failure = EntityFailure(row.entity_id, row.error_class, row.message, row.retryable)
-        return RecordedError(row.job_id, row.created_at, failure)
-
     def _end(
         self, job_id: str, state: JobState, message: str, error_class: str | None = None
     ) -> bool:
@@ -490,34 +341,6 @@ def _adding() -> ReturningUpdate[Any]:
     return added.returning(jobs, epoch_now().label("seen_at"))
 
 
-@functools.cache
-def _forgetting() -> Delete:
-    return delete(job_errors).where(
-        job_errors.c.job_id == bindparam("of_job"), job_errors.c.page == bindparam("of_page")
-    )
-
-
-def insert_errors(
-    connection: Connection, job_id: str, page: int | None, failures: Sequence[EntityFailure]
-) -> None:
-    """Replace a page's errors, within the caller's transaction."""
-    if page is not None:
-        connection.execute(_forgetting(), {"of_job": job_id, "of_page": page})
-    rows = [
-        {
-            "job_id": job_id,
-            "page": page,
-            "entity_id": failure.entity_id,
-            "error_class": failure.error_class,
-            "message": failure.message,
-            "retryable": failure.retryable,
-        }
-        for failure in failures
-    ]
-    if rows:
-        connection.execute(job_errors.insert(), rows)
-
-
 def class_of(error: Exception) -> str:
     """What an error is called in the catalog."""
     return type(error).__name__[:MAX_CLASS]
@@ -537,7 +360,3 @@ def job_of(values: RowMapping) -> Job:
     }
     plain = {field.name: values[field.name] for field in fields(Job) if field.name not in converted}
     return Job(**plain, **converted)
-
-
-def _stored(retries: Sequence[Selection]) -> list[dict[str, Any]]:
-    return [asdict(one) for one in retries]

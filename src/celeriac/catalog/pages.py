@@ -29,7 +29,8 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from celeriac.catalog.database import Database, epoch_now
-from celeriac.catalog.jobs import JobState, Seen, add_counters, class_of, insert_errors
+from celeriac.catalog.job_errors import insert_errors
+from celeriac.catalog.jobs import JobState, Seen, add_counters, class_of
 from celeriac.catalog.tables import jobs, listings, pages
 from celeriac.errors import JobStopped, LeaseLost
 from celeriac.model import Counters, EntityFailure, ListedEntity
@@ -265,59 +266,6 @@ class Pages:
         with self._database.read() as connection:
             return [Trouble(*row) for row in connection.execute(query)]
 
-    def all_done(self, job_id: str) -> bool:
-        """Whether the last page of the last round is known and every page is committed."""
-        with self._database.read() as connection:
-            return bool(connection.execute(_all_done(), {"of_job": job_id}).scalar_one())
-
-    def all_listed(self, job_id: str) -> bool:
-        """Whether the source was listed to its end."""
-        query = select(exists().where(_listed_to_the_end(job_id)))
-        with self._database.read() as connection:
-            return bool(connection.execute(query).scalar_one())
-
-    def begin_second_round(self, job_id: str) -> int | None:
-        """Add the first page of a second listing and return its number; None if there was one."""
-        once = and_(jobs.c.id == job_id, jobs.c.rounds == 1)
-        with self._database.write() as connection:
-            if not connection.execute(update(jobs).where(once).values(rounds=2)).rowcount:
-                return None
-            last = select(func.max(pages.c.number)).where(pages.c.job_id == job_id)
-            number: int = connection.execute(last).scalar_one() + 1
-            connection.execute(
-                pages.insert().values(
-                    job_id=job_id,
-                    number=number,
-                    round=2,
-                    state=PageState.PENDING,
-                    sent_at=epoch_now(),
-                )
-            )
-        return number
-
-    def begin_lookups(self, job_id: str, token: str, cursors: Sequence[str]) -> list[int]:
-        """Add a page of the lookup round for each cursor and return their numbers.
-
-        Raises:
-            JobStopped: the job does not run any more, or another worker finishes it.
-        """
-        held = and_(
-            jobs.c.id == job_id, jobs.c.state == JobState.RUNNING, jobs.c.lease_token == token
-        )
-        with self._database.write() as connection:
-            begun = update(jobs).where(held).values(rounds=LOOKUP_ROUND)
-            if not connection.execute(begun).rowcount:
-                raise JobStopped
-            last = select(func.max(pages.c.number)).where(pages.c.job_id == job_id)
-            first: int = connection.execute(last).scalar_one() + 1
-            added = dict(enumerate(cursors, first))
-            statement = pages.insert().values(
-                job_id=job_id, round=LOOKUP_ROUND, state=PageState.PENDING, sent_at=epoch_now()
-            )
-            rows = [{"number": number, "cursor": cursor} for number, cursor in added.items()]
-            connection.execute(statement, rows)
-        return list(added)
-
     def idle_for(self, job_id: str) -> float:
         """Seconds since a page of the job was committed, or the job resumed."""
         committed = select(epoch_now() - func.max(pages.c.committed_at))
@@ -479,11 +427,6 @@ def _replace_listing(connection: Connection, claim: Claim, listed: Sequence[List
         connection.execute(_LIST, rows)
 
 
-def _listed_to_the_end(job_id: str) -> ColumnElement[bool]:
-    rounds = select(jobs.c.rounds).where(jobs.c.id == job_id).scalar_subquery()
-    return and_(pages.c.job_id == job_id, pages.c.is_last, pages.c.round == rounds)
-
-
 def _held(claim: Claim) -> ColumnElement[bool]:
     return and_(
         pages.c.job_id == claim.job_id,
@@ -612,12 +555,3 @@ def _committing() -> Update:
             error_class=None,
         )
     )
-
-
-@functools.cache
-def _all_done() -> Select[Any]:
-    mine = pages.c.job_id == _JOB
-    rounds = select(jobs.c.rounds).where(jobs.c.id == _JOB).scalar_subquery()
-    open_page = exists().where(mine, pages.c.state != PageState.DONE)
-    last_page = exists().where(mine, pages.c.is_last, pages.c.round == rounds)
-    return select(and_(last_page, ~open_page))

@@ -56,13 +56,13 @@ def in_worker(failpoints: Failpoints) -> None:
     """The stages of a page, of a job's end, and of a message on its way in."""
     from kombu.transport.redis import QoS
 
-    import celeriac.finish
+    import celeriac.reindexed
     from celeriac.catalog.indexes import Indexes
     from celeriac.catalog.listings import Listings
     from celeriac.catalog.pages import Pages
-    from celeriac.finish import Finisher
     from celeriac.jobs import JobRunner
     from celeriac.paging import PageRunner
+    from celeriac.reindexed import ReindexedEntities
     from celeriac.store.qdrant import QdrantStore
 
     before(failpoints, "taken", QoS, "append", _is_page)
@@ -72,20 +72,20 @@ def in_worker(failpoints: Failpoints) -> None:
     after(failpoints, "half-written", QdrantStore, "upsert", _has_rest)
     before(failpoints, "written", Pages, "commit")
     after(failpoints, "committed", Pages, "commit")
-    before(failpoints, "finishing", Finisher, "_compare")
+    before(failpoints, "finishing", ReindexedEntities, "compare")
     after(failpoints, "sweeping", Listings, "remove")
-    after(failpoints, "removed", celeriac.finish, "remove_entities")
-    after(failpoints, "swept", Finisher, "_sweep")
+    after(failpoints, "removed", celeriac.reindexed, "remove_entities")
+    after(failpoints, "swept", ReindexedEntities, "sweep")
     after(failpoints, "switched", Indexes, "switch")
     before(failpoints, "recovering", JobRunner, "recover")
 
 
 def in_api(failpoints: Failpoints) -> None:
     """The stages of a reindex request."""
-    from celeriac.catalog.jobs import Jobs
+    from celeriac.catalog.requests import JobRequests
     from workers.dispatch import CeleryDispatcher
 
-    after(failpoints, "requested", Jobs, "request")
+    after(failpoints, "requested", JobRequests, "queue")
     after(failpoints, "announced", CeleryDispatcher, "start_job")
 
 
