@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from qdrant_client import QdrantClient, models
 from sqlalchemy import text
 
 from celeriac.catalog import Catalog
+from celeriac.catalog.jobs import JobState
 from celeriac.doctor import Finding, Level, broker, examine
 from celeriac.embedding.registry import BUILTIN
+from celeriac.inline import Inline
 from celeriac.model import FilterField, FilterType
+from celeriac.runtime import Runtime
 from celeriac.settings import Settings
 from celeriac.store.opening import open_server
 
@@ -192,6 +196,26 @@ def test_a_payload_index_that_is_missing_or_of_another_type(installation: Instal
     store.ensure_collection(name, BUILTIN["stub"].dimension, [year])
     store.close()
     installation.assert_found("collections", Level.ERROR, "as keyword", "declare the filter field")
+
+
+def test_a_collection_that_is_gone_though_it_is_searched(installation: Installation) -> None:
+    assert "is not there yet" in installation.found("collections").message
+    folder, name = Path(installation.environ["CELERIAC_HOME"]), installation.collection
+    (folder / "a.jsonl").write_text(json.dumps({"id": "a", "title": "Soup", "year": 1960}) + "\n")
+    runtime = Runtime(Settings.load(installation.environ))
+    assert Inline(runtime).reindex(installation.tenant, "article").state == JobState.SUCCEEDED
+    assert "is as it has to be" in installation.found("collections").message
+
+    url = installation.environ["CELERIAC_QDRANT_URL"]
+    with closing(QdrantClient(url=url, check_compatibility=False)) as client:
+        client.delete_collection(name)
+    searched = f"{name} is gone, and with it what is searched of {installation.tenant}/article."
+    installation.assert_found("collections", Level.ERROR, searched, "Reindex every index")
+
+    job = Inline(runtime).reindex(installation.tenant, "article")
+    runtime.close()
+    assert (job.state, job.counters.indexed) == (JobState.SUCCEEDED, 1)
+    assert installation.found("collections").level == Level.OK
 
 
 def declare(installation: Installation, **index: Any) -> None:

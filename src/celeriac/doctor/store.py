@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
 
 from celeriac.catalog.indexes import collection_of, index_id_of
 from celeriac.configuration import EntityType
@@ -12,9 +13,17 @@ from celeriac.errors import CeleriacError
 from celeriac.model import IndexSpec
 from celeriac.settings import Settings
 from celeriac.store import open_store
+from celeriac.store.base import VectorStore
 
-Wanted = tuple[str, IndexSpec]
-"""A collection, and under which spec an index in it is."""
+
+@dataclass(slots=True)
+class Wanted:
+    """A collection that has to be right for a spec."""
+
+    collection: str
+    spec: IndexSpec
+    searched: list[str] = field(default_factory=list)
+    """The entity types whose live generation is in it, so far as they are declared."""
 
 
 def findings(settings: Settings) -> Findings:
@@ -29,30 +38,44 @@ def findings(settings: Settings) -> Findings:
     try:
         store.ping()
         yield fine("qdrant", "Qdrant answers.")
-        for collection, spec in _wanted(settings):
-            faults = store.faults(collection, spec.dimension, spec.filter_fields)
-            if faults is None:
-                yield fine("collections", f"{collection} is not there yet; a job makes it.")
-                continue
-            for fault in faults:
-                yield error("collections", fault.message, fault.remedy)
-            if not faults:
-                yield fine("collections", f"{collection} is as it has to be.")
+        for one in _wanted(settings):
+            yield from _examined(store, one)
     finally:
         store.close()
 
 
-def _wanted(settings: Settings) -> Iterator[Wanted]:
+def _examined(store: VectorStore, wanted: Wanted) -> Findings:
+    spec, check = wanted.spec, "collections"
+    faults = store.faults(wanted.collection, spec.dimension, spec.filter_fields)
+    if faults is None and wanted.searched:
+        yield error(
+            check,
+            f"{wanted.collection} is gone, and with it what is searched of "
+            f"{', '.join(wanted.searched)}.",
+            "Reindex every index that was in it: a job makes it and what was in it anew.",
+        )
+    elif faults is None:
+        yield fine(check, f"{wanted.collection} is not there yet; a job makes it.")
+    elif not faults:
+        yield fine(check, f"{wanted.collection} is as it has to be.")
+    for fault in faults or ():
+        yield error(check, fault.message, fault.remedy)
+
+
+def _wanted(settings: Settings) -> Iterable[Wanted]:
     """What is declared, and what is searched, each once."""
-    seen = set()
+    found: dict[Hashable, Wanted] = {}
+
+    def want(declared: EntityType, spec: IndexSpec) -> Wanted:
+        collection = collection_of(spec, index_id_of(declared.tenant, declared.name))
+        key = (collection, spec.dimension, spec.filter_fields)
+        return found.setdefault(key, Wanted(collection, spec))
+
     for declared in _entity_types(settings):
-        specs = [declared.spec, *_live_spec(settings, declared)]
-        for spec in specs:
-            collection = collection_of(spec, index_id_of(declared.tenant, declared.name))
-            key = (collection, spec.dimension, spec.filter_fields)
-            if key not in seen:
-                seen.add(key)
-                yield collection, spec
+        want(declared, declared.spec)
+        for spec in _live_spec(settings, declared):
+            want(declared, spec).searched.append(f"{declared.tenant}/{declared.name}")
+    return found.values()
 
 
 def _entity_types(settings: Settings) -> Iterator[EntityType]:
