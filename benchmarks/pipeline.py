@@ -1,6 +1,7 @@
 """The whole pipeline without a model: fetch, chunk, compare, write, verify, with the stub embedder.
 
-    PYTHONPATH=src:tests python -m benchmarks.pipeline [--copies N]
+    PYTHONPATH=src:tests python -m benchmarks.pipeline [--copies N] [--page-size N]
+    PYTHONPATH=src:tests python -m benchmarks.pipeline --million [--entities N]
 
 The CACM collection, so many times over, goes from a JSONL file into a new collection of a Qdrant
 server, through jobs as a worker runs them: the page's threads share one runtime, the catalog is
@@ -11,12 +12,16 @@ Stages are what one thread needs, for then they add up: milliseconds by the cloc
 processor, for 1,000 chunks of a dimension and for 1,000 entities of the second job. The clock's has
 the waiting for servers, which several threads share. A stage's time is its own, without that of
 those it calls.
+
+`--million` goes twice through a million small entities of vectors of 8 dimensions, and prints the
+memory of the worker's process by the entities listed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import queue
 import resource
 import statistics
@@ -44,6 +49,12 @@ from celeriac.settings import Settings
 DATA = Path(__file__).parents[1] / "tests" / "data" / "cacm" / "documents.jsonl"
 TENANT, NAME = "acme", "article"
 DIMENSIONS = (384, 1024)
+SMALL_DIMENSION, SMALL_PAGE = 8, 1000
+"""Of the million small entities."""
+SAMPLES = 20
+"""Of the memory of a job, at equal parts of the entities."""
+INTERVAL = 0.5
+"""Seconds between two looks at what the job has listed."""
 THREADS = (1, 4)
 """One, for the stages, and as many as a worker has."""
 STAGES = stages({"embed (stub)": [(StubEmbedder, "embed")]})
@@ -121,6 +132,47 @@ def child(threads: int) -> None:
     print(json.dumps(measured))
 
 
+def watched(entities: int, threads: int) -> None:
+    """Both jobs over the small entities; prints this process's memory as they go."""
+    runtime = Runtime(Settings.load())
+    print(f"{'job':10}{'listed':>10}{'seconds':>9}{'entities/s':>12}{'RSS, MB':>9}", flush=True)
+    for kind in ("first", "unchanged"):
+        over = threading.Event()
+        arguments = (runtime, kind, entities // SAMPLES, over)
+        sampler = threading.Thread(target=sample_memory, args=arguments)
+        sampler.start()
+        try:
+            job, _ = reindex(runtime, threads)
+        finally:
+            over.set()
+            sampler.join()
+        assert job.counters.listed == entities, job.counters
+    runtime.close()
+
+
+def sample_memory(runtime: Runtime, kind: str, step: int, over: threading.Event) -> None:
+    """Print the memory whenever another `step` entities are listed, and at the end."""
+    started, following, ended = time.perf_counter(), 0, False
+    while not ended:
+        ended = over.wait(INTERVAL)
+        (job, *_) = runtime.catalog.jobs.recent(limit=1) or [None]
+        listed = 0 if job is None else job.counters.listed
+        if listed < following and not ended:
+            continue
+        seconds = time.perf_counter() - started
+        rate = listed / seconds
+        print(
+            f"{kind:10}{listed:>10,}{seconds:>9.0f}{rate:>12,.0f}{resident_mb():>9.0f}", flush=True
+        )
+        following = (listed // step + 1) * step
+
+
+def resident_mb() -> float:
+    """Of this process."""
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 def per_thousand(stages: dict[str, Spent], whole: Spent, number: int) -> dict[str, list[float]]:
     """Milliseconds for 1,000, by the clock and of the processor, and what is in no stage."""
     rest = Spent(whole.clock, whole.cpu)
@@ -132,11 +184,13 @@ def per_thousand(stages: dict[str, Spent], whole: Spent, number: int) -> dict[st
     }
 
 
-def measure(qdrant: str, redis: str, source: Path, dimension: int, threads: int) -> dict[str, Any]:
+def measure(
+    qdrant: str, redis: str, declared: dict[str, Any], *options: str
+) -> subprocess.CompletedProcess[str]:
     """One round in a process, a catalog and a collection of its own."""
     with tempfile.TemporaryDirectory() as folder:
         configuration = Path(folder) / "celeriac.yaml"
-        configuration.write_text(yaml.safe_dump(declaration(source, dimension)), encoding="utf-8")
+        configuration.write_text(yaml.safe_dump(declared), encoding="utf-8")
         environment = {
             "PYTHONPATH": ":".join(sys.path),
             "CELERIAC_CONFIG": str(configuration),
@@ -144,19 +198,19 @@ def measure(qdrant: str, redis: str, source: Path, dimension: int, threads: int)
             "CELERIAC_REDIS_URL": redis,
             "CELERIAC_QDRANT_URL": qdrant,
         }
-        command = [sys.executable, "-m", "benchmarks.pipeline", "--child", str(threads)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", "benchmarks.pipeline", *options]
+        captured = None if "--entities" in options else subprocess.PIPE
+        done = subprocess.run(command, env=environment, stdout=captured, text=True, check=False)
         if done.returncode:
-            sys.exit(done.stderr)
-        measured: dict[str, Any] = json.loads(done.stdout)
-        return measured
+            sys.exit(done.returncode)
+        return done
 
 
-def declaration(source: Path, dimension: int) -> dict[str, Any]:
+def declaration(source: Path, dimension: int, page_size: int) -> dict[str, Any]:
     # Named anew each time: a collection belongs to a model's name, and it must not exist yet.
     model = f"stub-{dimension}-{uuid.uuid4().hex[:8]}"
     article = {
-        "source": {"kind": "files", "path": str(source), "id": "id"},
+        "source": {"kind": "files", "path": str(source), "id": "id", "page_size": page_size},
         "text_fields": ["title", "abstract"],
         "index": {"model": model, "chunk_size": 128, "chunk_overlap": 16},
     }
@@ -175,6 +229,16 @@ def copied(folder: Path, copies: int) -> Path:
         for number in range(copies):
             for record in records:
                 lines.write(json.dumps({**record, "id": f"{record['id']}-{number}"}) + "\n")
+    return path
+
+
+def small(folder: Path, entities: int) -> Path:
+    """So many entities of a few words each."""
+    path = folder / "small.jsonl"
+    with path.open("w", encoding="utf-8") as lines:
+        for number in range(entities):
+            title = f"Celeriac number {number}, of a million that are much like it."
+            lines.write(json.dumps({"id": str(number), "title": title}) + "\n")
     return path
 
 
@@ -208,21 +272,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--copies", type=int, default=1, help="of the 3,204 documents")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--page-size", type=int, default=100, help="of the source, in entities")
+    parser.add_argument("--million", action="store_true", help="memory over a million entities")
+    parser.add_argument("--entities", type=int, default=1_000_000, help="with --million")
     parser.add_argument("--child", type=int, metavar="THREADS", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.child:
+    if arguments.child and arguments.million:
+        watched(arguments.entities, arguments.child)
+    elif arguments.child:
         child(arguments.child)
-        return
+    elif arguments.million:
+        measure_memory(arguments.entities)
+    else:
+        measure_speed(arguments.copies, arguments.rounds, arguments.page_size)
+
+
+def measure_memory(entities: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with servers.qdrant(folder) as qdrant, servers.redis(folder) as redis:
-            source = copied(folder, arguments.copies)
+            declared = declaration(small(folder, entities), SMALL_DIMENSION, SMALL_PAGE)
+            options = ("--million", "--entities", str(entities), "--child", str(max(THREADS)))
+            measure(qdrant.url, redis.url, declared, *options)
+
+
+def measure_speed(copies: int, number_of_rounds: int, page_size: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with servers.qdrant(folder) as qdrant, servers.redis(folder) as redis:
+            source = copied(folder, copies)
             turns = [(dimension, threads) for dimension in DIMENSIONS for threads in THREADS]
             rounds: Rounds = {turn: [] for turn in turns}
-            for _ in range(arguments.rounds):
+            for _ in range(number_of_rounds):
                 for dimension, threads in turns:
-                    one = measure(qdrant.url, redis.url, source, dimension, threads)
-                    rounds[dimension, threads].append(one)
+                    declared = declaration(source, dimension, page_size)
+                    done = measure(qdrant.url, redis.url, declared, "--child", str(threads))
+                    rounds[dimension, threads].append(json.loads(done.stdout))
         some = next(iter(rounds.values()))[0]
         print(f"{some['entities']:,} entities, {some['chunks']:,} chunks of 128 tokens\n")
         report(rounds)
