@@ -27,7 +27,7 @@ from sqlalchemy.exc import IntegrityError
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.lists import Window, count_of, window_of
 from celeriac.catalog.tables import indexes, job_errors, jobs, pages
-from celeriac.model import COUNTERS, Counters, EntityFailure, Priority, Selection
+from celeriac.model import COUNTERS, Counters, EntityFailure, Priority, Selection, storable
 
 
 class JobState(StrEnum):
@@ -452,7 +452,12 @@ class Jobs:
         statement = (
             update(jobs)
             .where(jobs.c.id == job_id, jobs.c.state.in_(ACTIVE))
-            .values(state=state, message=message, error_class=error_class, finished_at=epoch_now())
+            .values(
+                state=state,
+                message=storable(message),
+                error_class=error_class,
+                finished_at=epoch_now(),
+            )
         )
         with self._database.write() as connection:
             return bool(connection.execute(statement).rowcount)
@@ -492,7 +497,7 @@ def insert_errors(
             "page": page,
             "entity_id": failure.entity_id,
             "error_class": failure.error_class,
-            "message": failure.message,
+            "message": storable(failure.message),
             "retryable": failure.retryable,
         }
         for failure in failures
