@@ -113,10 +113,7 @@ def show_needs(needs: Needs, times: Sequence[Time], spec: IndexSpec) -> None:
             ("entities", f"{texts.entities:,}"),
             ("chunks", f"{texts.chunks:,}, {cut.method} {cut.chunk_size}/{cut.chunk_overlap}"),
             ("tokens", f"{texts.tokens:,} to embed with {spec.model}"),
-            (
-                "vectors",
-                f"{size_of(needs.vectors)}; by Qdrant's rule {size_of(needs.rule)} of memory",
-            ),
+            ("vectors", f"{size_of(needs.vectors)}; {rule} of memory by Qdrant's rule"),
             ("graph", f"{size_of(needs.graph)}"),
             ("ids and indexes", f"{size_of(needs.points)}"),
             ("payload", f"{size_of(needs.payload)}, on disk alone"),

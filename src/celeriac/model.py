@@ -305,6 +305,11 @@ def _namespace(index_id: str) -> bytes:
     return uuid.UUID(index_id).bytes
 
 
+def storable(text: str) -> str:
+    """The text as any database takes it: no lone surrogates, no NUL."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
 def digest_of(value: Any) -> str:
     """128 bits of SHA-256 over the canonical JSON of `value`, in hexadecimal."""
     canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

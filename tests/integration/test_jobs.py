@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from harness import NAME, TENANT, ListSource, World, article
@@ -16,6 +17,7 @@ from celeriac.errors import ModelError, SourceError, SourceUnavailable, StoreUna
 from celeriac.lately import Lately
 from celeriac.model import Counters, Entity, EntityFailure, Splitting
 from celeriac.plan import plan
+from celeriac.store.opening import open_local
 
 
 def test_requests_that_join_a_job_announce_it_once_a_moment(world: World) -> None:
@@ -232,6 +234,43 @@ def test_a_source_that_refuses_fails_the_job_and_nothing_is_removed(world: World
     assert job.state == JobState.FAILED
     assert "HTTP 403" in job.message
     world.assert_index_equals([article(number) for number in range(30)])
+
+
+@pytest.mark.parametrize("when", ["planning", "listing", "later", "one entity"])
+def test_what_an_error_says_can_always_be_recorded(
+    database_url: str, redis_url: str, tmp_path: Path, when: str
+) -> None:
+    """The name of a file may be no text, and what is quoted of it binary."""
+    world = World(
+        home=tmp_path, database_url=database_url, redis_url=redis_url, store=open_local(None)
+    )
+    said = SourceError("caf\udce9.parquet is not a whole file: \0")
+
+    def refuse(_: int) -> None:
+        if when == "later":
+            raise SourceUnavailable(str(said))
+        raise said
+
+    world.source = ListSource([article(1)])
+    if when == "one entity":
+        world.source.failures[0] = EntityFailure.of("a9", said)
+    elif when != "planning":
+        world.source.before_page = refuse
+    job = world.request()
+    if when == "planning":
+        world.store.ensure_collection = lambda *_: refuse(0)  # type: ignore[method-assign]
+    for _ in range(2):
+        if world.messages.waiting:
+            world.deliver(world.messages.waiting.pop(0))
+    found = world.job(job.id)
+    recorded = {
+        "one entity": lambda: world.runtime.catalog.jobs.errors(job.id)[0].message,
+        "later": lambda: world.runtime.catalog.pages.troubles(job.id)[0].message,
+    }.get(when, lambda: found.message)()
+    assert "caf\\udce9.parquet is not a whole file: \\0" in recorded
+    ended = JobState.FAILED if when in ("planning", "listing") else None
+    assert ended in (None, found.state)
+    world.close()
 
 
 def test_a_source_that_is_away_for_a_while_delays_the_job(

@@ -30,7 +30,7 @@ from celeriac.catalog.tables import (
     knowledge_indexes,
 )
 from celeriac.documents import READABLE
-from celeriac.model import EntityFailure, Outcome
+from celeriac.model import EntityFailure, Outcome, storable
 
 
 class EntryState(StrEnum):
@@ -302,7 +302,7 @@ def record_outcomes(
         )
     for one, outcome in outcomes.items():
         if outcome in (Outcome.FAILED, Outcome.EMPTY):
-            reason = messages.get(one, "")
+            reason = storable(messages.get(one, ""))
             _set(connection, index_id, [one], state=EntryState.FAILED, job_id=job_id, reason=reason)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Delete, bindparam, delete, select
 
 from celeriac.catalog.database import Database
 from celeriac.catalog.tables import job_errors, jobs
-from celeriac.model import EntityFailure
+from celeriac.model import EntityFailure, storable
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def insert_errors(
             "page": page,
             "entity_id": failure.entity_id,
             "error_class": failure.error_class,
-            "message": failure.message,
+            "message": storable(failure.message),
             "retryable": failure.retryable,
         }
         for failure in failures

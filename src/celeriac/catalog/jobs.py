@@ -29,7 +29,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.lists import Window, count_of, window_of
 from celeriac.catalog.tables import jobs, pages
-from celeriac.model import COUNTERS, Counters, Priority, Selection
+from celeriac.model import COUNTERS, Counters, Priority, Selection, storable
 
 
 class JobState(StrEnum):
@@ -301,7 +301,12 @@ class Jobs:
         statement = (
             update(jobs)
             .where(jobs.c.id == job_id, jobs.c.state.in_(ACTIVE))
-            .values(state=state, message=message, error_class=error_class, finished_at=epoch_now())
+            .values(
+                state=state,
+                message=storable(message),
+                error_class=error_class,
+                finished_at=epoch_now(),
+            )
         )
         with self._database.write() as connection:
             return bool(connection.execute(statement).rowcount)

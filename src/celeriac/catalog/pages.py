@@ -33,7 +33,7 @@ from celeriac.catalog.job_errors import insert_errors
 from celeriac.catalog.jobs import JobState, Seen, add_counters, class_of
 from celeriac.catalog.tables import jobs, listings, pages
 from celeriac.errors import JobStopped, LeaseLost
-from celeriac.model import Counters, EntityFailure, ListedEntity
+from celeriac.model import Counters, EntityFailure, ListedEntity, storable
 
 LOOKUP_ROUND = 3
 """The round of pages that look entities up by their ids, after two listings missed them."""
@@ -242,7 +242,7 @@ class Pages:
                 claims=pages.c.claims - 1,
                 postponed=pages.c.postponed + 1,
                 failing_since=func.coalesce(pages.c.failing_since, epoch_now()),
-                last_error=str(error),
+                last_error=storable(str(error)),
                 error_class=class_of(error),
             )
             .returning(*_TROUBLE)

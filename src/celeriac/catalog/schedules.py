@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, or_, sele
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.tables import schedules
 from celeriac.configuration.schedule import Schedule
+from celeriac.model import storable
 from celeriac.occurrences import next_due
 
 _NAMESPACE = uuid.UUID("0d6b7a60-6f0e-5b1b-9d0c-5f2f6c7f6f11")
@@ -189,7 +190,7 @@ class Schedules:
             lease_until=None,
             last_due_at=row.next_at,
             last_job_id=job_id or row.last_job_id,
-            message=message,
+            message=storable(message),
             **values,
         )
 

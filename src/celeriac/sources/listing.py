@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from celeriac.errors import DuplicateId, EntityError, MissingId, UnreadableDocument
-from celeriac.model import Entity, EntityFailure, Page
+from celeriac.model import Entity, EntityFailure, Page, storable
 from celeriac.rendering import value_at
 
 MAX_ID_LENGTH = 512
@@ -133,8 +133,7 @@ def _encodable(text: str) -> bool:
 
 
 def _printable(message: str) -> str:
-    """Text that any database and terminal takes: no lone surrogates, no NUL."""
-    clean = message.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    clean = storable(message)
     return clean if len(clean) <= MAX_MESSAGE_LENGTH else clean[: MAX_MESSAGE_LENGTH - 1] + "…"
 
 
