@@ -236,7 +236,8 @@ def test_a_model_that_is_not_here_and_a_gpu_that_is_not(
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         installation.environ["CELERIAC_DEVICE"] = "cuda"
-        installation.assert_found("gpu", Level.ERROR, "no such device", "driver")
+        remedy = "Check the driver" if torch.version.cuda else "torch's build for CUDA"
+        installation.assert_found("gpu", Level.ERROR, "no such device", remedy)
 
 
 def test_models_are_loaded_where_that_is_asked_for(installation: Installation) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from celeriac.doctor import broker, clocks, database, machine, models, store
+from celeriac.doctor import broker, clocks, database, gpu, machine, models, store
 from celeriac.doctor.findings import Finding, Findings, Level, error, fine, warning
 from celeriac.errors import CeleriacError
 from celeriac.settings import Settings
@@ -31,7 +31,7 @@ def examine(
     yield from _guarded("clocks", lambda: clocks.findings(settings, clock))
     yield from _guarded("qdrant", lambda: store.findings(settings))
     yield from _guarded("models", lambda: models.findings(settings, load=load_models))
-    yield from _guarded("gpu", lambda: machine.gpu(settings))
+    yield from _guarded("gpu", lambda: gpu.findings(settings))
     yield from _guarded("disk", lambda: machine.disk(settings.home))
 
 
