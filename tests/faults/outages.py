@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,10 +89,10 @@ def qdrant_folder(trial: Trial) -> Path:
 
 
 def empty(folder: Path) -> None:
-    """Remove every file of a server but its log."""
-    for path in sorted(folder.rglob("*"), reverse=True):
+    """Remove all that a server has written but its log."""
+    for path in folder.iterdir():
         if path.is_dir():
-            path.rmdir()
+            shutil.rmtree(path)
         elif path.suffix != ".log":
             path.unlink()
 
