@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import servers
 from harness import TENANT, ListSource, World, article, declared
+from qdrant_client import QdrantClient
 
 from celeriac.catalog.jobs import JobState
 from celeriac.embedding import registry
@@ -19,6 +21,7 @@ from celeriac.jobs import request_job
 from celeriac.model import Entity, FilterField, FilterType, Page, Partition, Splitting
 from celeriac.store.base import Point, VectorStore
 from celeriac.store.opening import open_local, open_server
+from celeriac.store.snapshots import Snapshots
 
 
 @pytest.fixture
@@ -261,6 +264,36 @@ def test_a_chunk_that_went_missing_is_put_back_by_a_reindex(world: World, chunk:
     world.store.delete_chunks(world.partition(), [("a2", chunk)])
     world.assert_succeeded(world.reindex())
     world.assert_index_equals(entities)
+
+
+@pytest.mark.parametrize("lost", ["a snapshot before", "the whole collection"])
+def test_what_was_done_to_the_store_behind_its_back_is_mended_by_a_reindex(
+    qdrant_server: servers.QdrantServer, tmp_path: Path, redis_url: str, lost: str
+) -> None:
+    catalog = f"sqlite:///{tmp_path / 'catalog.sqlite'}"
+    store = open_server(qdrant_server.url)
+    world = World(home=tmp_path, database_url=catalog, redis_url=redis_url, store=store)
+    before = [article(number, words=300) for number in range(20)]
+    world.source = ListSource(before)
+    world.assert_succeeded(world.reindex())
+    collection = world.partition().collection
+    with closing(Snapshots(qdrant_server.url, None)) as snapshots:
+        snapshots.save(collection, tmp_path / "snapshot")
+        after = [*(article(number, words=200) for number in range(4)), *before[6:], article(50)]
+        world.source = ListSource(after)
+        world.assert_succeeded(world.reindex())
+        if lost == "a snapshot before":
+            snapshots.recover(collection, tmp_path / "snapshot", overwrite=True)
+            assert len(world.compare(after).lost) == 5
+        else:
+            with closing(QdrantClient(qdrant_server.url, check_compatibility=False)) as client:
+                client.delete_collection(collection)
+    job = world.reindex(removal_limit=1.0)
+    world.assert_succeeded(job)
+    assert job.counters.indexed == (5 if lost == "a snapshot before" else len(after))
+    world.assert_index_equals(after)
+    world.clear()
+    world.close()
 
 
 def test_the_job_that_waits_starts_when_the_one_before_fails(world: World) -> None:

@@ -561,6 +561,26 @@ def test_a_relative_path_starts_at_the_working_directory(
     assert list_all(files("*.jsonl")).ids == ["a"]
 
 
+@pytest.mark.parametrize("change", ["added", "removed and added"])
+def test_a_worker_that_listed_the_files_for_another_job_lists_them_again(
+    tmp_path: Path, change: str
+) -> None:
+    for name in "acf":
+        write_jsonl(tmp_path / f"{name}.jsonl", [{"id": name, "text": name}])
+    one, other = (files(tmp_path, page_size=1) for _ in range(2))
+    assert list_all(one).ids == ["a", "c", "f"]
+    write_jsonl(tmp_path / "d.jsonl", [{"id": "d", "text": "d"}])
+    if change != "added":
+        (tmp_path / "f.jsonl").unlink()
+    page, listed = other.page(None), []
+    while page.next_cursor:
+        listed += page.entities
+        page = one.page(page.next_cursor)
+    listed += page.entities
+    expected = ["a", "c", "d", "f"] if change == "added" else ["a", "c", "d"]
+    assert [entity.id for entity in listed] == expected
+
+
 def test_an_empty_folder_has_no_entities(tmp_path: Path) -> None:
     page = files(tmp_path).page(None)
     assert (page.entities, page.next_cursor, page.total) == ((), None, 0)

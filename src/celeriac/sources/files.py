@@ -17,7 +17,7 @@ from marshmallow.validate import Length, OneOf, Range
 
 from celeriac.documents import media_type_of
 from celeriac.errors import SourceError
-from celeriac.model import Page
+from celeriac.model import Page, digest_of
 from celeriac.sources.delimited import DelimitedReader
 from celeriac.sources.folder import fail_document, list_document
 from celeriac.sources.jsonl import JsonlReader
@@ -100,6 +100,11 @@ class _Listing:
     total: int | None
     """How many entities they hold, known only where each file is one."""
     good_until: float
+    digest: str
+    """Of the files' names."""
+    serves: set[str]
+    """Digests that the first pages of listings found which may go on with this one: no file is
+    missing here that was there when they began."""
 
 
 class FilesSource:
@@ -125,13 +130,15 @@ class FilesSource:
 
     def page(self, cursor: str | None) -> Page:
         """See `Source.page`."""
-        listing = self._listed(afresh=cursor is None)
+        began = None if cursor is None else Position.decode(cursor).text("files")
+        listing = self._listed(began)
+        began = began or listing.digest
         page = PageBuilder(self._id_path, self._page_size, PAGE_BYTES)
         files = listing.files
         for number in range(_first(files, cursor), len(files)):
-            next_cursor = self._list(files[number], cursor, page)
+            next_cursor = self._list(files[number], cursor, began, page)
             if next_cursor is None and page.full and number + 1 < len(files):
-                next_cursor = Position({"after": files[number].name}).encode()
+                next_cursor = Position({"after": files[number].name, "files": began}).encode()
             if next_cursor is not None:
                 built = page.build(next_cursor, listing.total)
                 return replace(built, estimate=_estimate(built, listing, first=cursor is None))
@@ -141,7 +148,9 @@ class FilesSource:
         """See `Source.close`; connections of object stores end with the source itself."""
         self._resting.close()
 
-    def _list(self, file: StoredFile, cursor: str | None, page: PageBuilder) -> str | None:
+    def _list(
+        self, file: StoredFile, cursor: str | None, began: str, page: PageBuilder
+    ) -> str | None:
         """List one file, from where the cursor stands if it is in this file; return as `fill`."""
         if self._format_of(file) == DOCUMENTS:
             self._list_document(file, page)
@@ -157,7 +166,7 @@ class FilesSource:
         if resume is None:
             opened.close()
             return None
-        next_cursor = Position({"file": file.name, **resume}).encode()
+        next_cursor = Position({"file": file.name, "files": began, **resume}).encode()
         self._resting.put(next_cursor, opened)
         return next_cursor
 
@@ -209,11 +218,17 @@ class FilesSource:
             return self._format
         return _FORMATS.get(PurePosixPath(file.name).suffix.lower(), DOCUMENTS)
 
-    def _listed(self, *, afresh: bool) -> _Listing:
+    def _listed(self, began: str | None) -> _Listing:
+        """The files, for a listing that began with those of this digest, or begins now."""
         with self._lock:
             listing = self._listing
-            if listing is None or afresh or time.monotonic() > listing.good_until:
+            if (
+                listing is None
+                or began not in listing.serves
+                or time.monotonic() > listing.good_until
+            ):
                 listing = self._listing = self._list_files()
+                listing.serves.add(began or listing.digest)
             return listing
 
     def _list_files(self) -> _Listing:
@@ -225,11 +240,14 @@ class FilesSource:
                 f"`format` to one of {', '.join([*_READERS, DOCUMENTS])}."
             )
         documents = all(self._format_of(file) == DOCUMENTS for file in files)
+        digest = digest_of([file.name for file in files])
         now = time.monotonic()
         return _Listing(
             files,
             len(files) if documents else None,
             now + max(LISTING_SECONDS, LISTING_SHARE * (now - began)),
+            digest,
+            {digest},
         )
 
     def _wanted(self, file: StoredFile) -> bool:
