@@ -42,7 +42,8 @@ Indexes = Mapping[str, models.PayloadSchemaType]
 
 
 class Collections:
-    """Collections that were found or made to be of the right shape are not asked for again."""
+    """Of collections that were found or made to be of the right shape it is only asked again
+    whether they are still there: who runs the server may have removed one."""
 
     def __init__(
         self,
@@ -63,7 +64,7 @@ class Collections:
     def ensure(self, collection: str, dimension: int, filter_fields: Sequence[FilterField]) -> None:
         indexes = indexes_of(filter_fields)
         key = (collection, dimension, frozenset(f"{path} {kind}" for path, kind in indexes.items()))
-        if key in self._ensured:
+        if key in self._ensured and self._client.collection_exists(collection):
             return
         info = self._found_or_created(collection, dimension)
         _check_vectors(collection, dimension, info)
