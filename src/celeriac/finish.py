@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
-from celeriac import logs
+from celeriac import loading, logs
 from celeriac.canaries import Sample
 from celeriac.catalog.indexes import Generation
 from celeriac.catalog.jobs import Job, JobMode
@@ -178,6 +178,7 @@ class Finisher:
         generation = self._catalog.indexes.generation(job.index_id, job.generation)
         if self._run_again(job, self._catalog.listings.unclaimed_pages(job.id)):
             return
+        loading.end(self._runtime, besides=job.id)
         if job.mode == JobMode.RETRY:
             self._finish_retry(job, generation, token, checkpoint)
             return

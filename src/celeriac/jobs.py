@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from celeriac import logs
+from celeriac import loading, logs
 from celeriac.catalog.indexes import index_id_of
 from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState, Request, Terms, class_of
 from celeriac.catalog.pages import Trouble
@@ -127,6 +127,7 @@ class JobRunner:
             generation.collection, entity_type.spec.dimension, entity_type.spec.filter_fields
         )
         self._catalog.jobs.plan(job.id, generation.number)
+        loading.begin(self._runtime, generation)
         self._catalog.pages.add(job.id, 0, None)
         seen = self._catalog.jobs.seen(job.id)
         if seen is not None:
@@ -188,6 +189,7 @@ class JobRunner:
             Counts(self._runtime).end(seen.job)
             self._settle(seen.job)
         self.start_waiting(job_id)
+        loading.end(self._runtime)
 
     def _settle(self, job: Job) -> None:
         """Bring the entries of a knowledge base's index in step with a job that ended."""
@@ -213,6 +215,7 @@ class JobRunner:
         for index_id in self._catalog.entries.unattended(SILENCE):
             index = self._catalog.indexes.get(index_id)
             request_job(self._runtime, self._dispatcher, index.tenant, index.entity_type)
+        loading.end(self._runtime)
         remove_dropped(self._runtime)
 
     def send_pending(self, job: Job) -> None:

@@ -12,6 +12,7 @@ from celeriac.catalog.indexes import Indexes
 from celeriac.catalog.jobs import Jobs
 from celeriac.catalog.knowledge_bases import KnowledgeBases
 from celeriac.catalog.listings import Listings
+from celeriac.catalog.loadings import Loadings
 from celeriac.catalog.migrate import migrate
 from celeriac.catalog.overviews import Overviews
 from celeriac.catalog.pages import Pages
@@ -31,6 +32,7 @@ class Catalog:
         self.jobs = Jobs(self.database)
         self.pages = Pages(self.database)
         self.listings = Listings(self.database)
+        self.loadings = Loadings(self.database)
         self.knowledge_bases = KnowledgeBases(self.database)
         self.documents = Documents(self.database)
         self.entries = Entries(self.database)

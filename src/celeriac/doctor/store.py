@@ -9,9 +9,11 @@ from celeriac.configuration import EntityType
 from celeriac.doctor.database import opened
 from celeriac.doctor.findings import Findings, error, fine
 from celeriac.errors import CeleriacError
+from celeriac.loading import PUT_OFF
 from celeriac.model import IndexSpec
 from celeriac.settings import Settings
 from celeriac.store import open_store
+from celeriac.store.base import Indexing
 
 Wanted = tuple[str, IndexSpec]
 """A collection, and under which spec an index in it is."""
@@ -38,8 +40,21 @@ def findings(settings: Settings) -> Findings:
                 yield error("collections", fault.message, fault.remedy)
             if not faults:
                 yield fine("collections", f"{collection} is as it has to be.")
+            indexing = store.indexing(collection)
+            if indexing is not None:
+                yield fine("indexing", indexing_of(collection, indexing))
     finally:
         store.close()
+
+
+def indexing_of(collection: str, found: Indexing) -> str:
+    """What is written and what of it is indexed, for people."""
+    parts = [f"{collection}: {found.points:,} points, {found.indexed:,} of them in a graph"]
+    if not found.settled:
+        parts.append("more of them are being indexed")
+    if found.threshold >= PUT_OFF:
+        parts.append("indexing is put off while a new generation is loaded")
+    return "; ".join(parts) + ". The others are searched one by one, with the same answers."
 
 
 def _wanted(settings: Settings) -> Iterator[Wanted]:
