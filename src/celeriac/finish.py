@@ -308,7 +308,7 @@ class Finisher:
         for markers, expected in self._scan(job, partition, checkpoint):
             for marker, entity in zip(markers, expected, strict=True):
                 _compare_one(found, marker, entity)
-                if uuid.UUID(marker.point_id) in contested:
+                if contested and uuid.UUID(marker.point_id) in contested:
                     found.suspect.append(marker)
         return found
 

@@ -102,7 +102,12 @@ class IndexSpec:
 
     @property
     def digest(self) -> str:
-        return digest_of(asdict(self))
+        return _spec_digest(self)
+
+
+@functools.lru_cache(maxsize=1024)
+def _spec_digest(spec: IndexSpec) -> str:
+    return digest_of(asdict(spec))
 
 
 @dataclass(frozen=True, slots=True)
