@@ -15,7 +15,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from celeriac import logs
+from celeriac import loading, logs
 from celeriac.catalog.indexes import Generation
 from celeriac.catalog.jobs import Job, JobMode
 from celeriac.dispatch import Dispatcher
@@ -157,6 +157,7 @@ class Finisher:
         generation = self._catalog.indexes.generation(job.index_id, job.generation)
         if self._run_again(job, self._catalog.listings.unclaimed_pages(job.id)):
             return
+        loading.end(self._runtime, besides=job.id)
         if job.mode == JobMode.RETRY:
             self._finish_retry(job, generation, token, checkpoint)
             return

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from celeriac import logs
+from celeriac import loading, logs
 from celeriac.catalog.indexes import index_id_of
 from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState, class_of
 from celeriac.catalog.pages import Trouble
@@ -133,6 +133,7 @@ class JobRunner:
             generation = self._catalog.indexes.generation_for(job.index_id, entity_type.spec)
         ensure_collection(self._runtime, generation, entity_type)
         self._catalog.jobs.plan(job.id, generation.number)
+        loading.begin(self._runtime, generation)
         self._catalog.pages.add(job.id, 0, None)
         seen = self._catalog.jobs.seen(job.id)
         if seen is not None:
@@ -194,6 +195,7 @@ class JobRunner:
             Counts(self._runtime).end(seen.job)
             self._settle(seen.job)
         self.start_waiting(job_id)
+        loading.end(self._runtime)
 
     def _settle(self, job: Job) -> None:
         """Bring the entries of a knowledge base's index in step with a job that ended."""
@@ -220,6 +222,7 @@ class JobRunner:
             self._catalog.generations.let_go(index_id)
         for index_id in self._catalog.settlement.unattended(SILENCE):
             self._attend(index_id)
+        loading.end(self._runtime)
         remove_dropped(self._runtime)
 
     def _attend(self, index_id: str) -> None:

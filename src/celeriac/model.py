@@ -102,11 +102,16 @@ class IndexSpec:
 
     @property
     def digest(self) -> str:
-        return digest_of(asdict(self))
+        return _spec_digest(self)
 
     def chunk_digest(self, text: str) -> str:
         """Of a chunk's text and of the model that embeds it: equal ones mean equal vectors."""
         return digest_of([self.model_digest, text])
+
+
+@functools.lru_cache(maxsize=1024)
+def _spec_digest(spec: IndexSpec) -> str:
+    return digest_of(asdict(spec))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from redis import Redis
@@ -115,6 +115,9 @@ class _Change:
             self.items[f"items:{stage}"] = timing.items
             self.seconds[f"seconds:{stage}"] = timing.seconds
         return self
+
+
+_TOLD = tuple(one.name for one in fields(_Change))
 
 
 class Progress:
@@ -237,7 +240,7 @@ class Progress:
 
     def _publish(self, job_id: str, change: _Change) -> None:
         # In Lua a JSON null is true.
-        told = {name: value for name, value in asdict(change).items() if value is not None}
+        told = {name: value for name in _TOLD if (value := getattr(change, name)) is not None}
         try:
             self._script(
                 keys=[_hash(job_id), stream(job_id)],

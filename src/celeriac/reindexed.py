@@ -67,7 +67,7 @@ class ReindexedEntities:
         for markers, expected in self._scan():
             for marker, entity in zip(markers, expected, strict=True):
                 _compare_one(found, marker, entity)
-                if uuid.UUID(marker.point_id) in contested:
+                if contested and uuid.UUID(marker.point_id) in contested:
                     found.suspect.append(marker)
         return found
 

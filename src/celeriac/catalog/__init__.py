@@ -13,6 +13,7 @@ from celeriac.catalog.job_errors import JobErrors
 from celeriac.catalog.jobs import Jobs
 from celeriac.catalog.knowledge_bases import KnowledgeBases
 from celeriac.catalog.listings import Listings
+from celeriac.catalog.loadings import Loadings
 from celeriac.catalog.migrate import migrate
 from celeriac.catalog.overviews import Overviews
 from celeriac.catalog.pages import Pages
@@ -39,6 +40,7 @@ class Catalog:
         self.pages = Pages(self.database)
         self.rounds = Rounds(self.database)
         self.listings = Listings(self.database)
+        self.loadings = Loadings(self.database)
         self.knowledge_bases = KnowledgeBases(self.database)
         self.documents = Documents(self.database)
         self.entries = Entries(self.database)

@@ -316,6 +316,13 @@ schedules = Table(
     Index("ix_schedules_next_at", "next_at"),
 )
 
+loadings = Table(
+    "loadings",
+    metadata,
+    Column("collection", String(255), primary_key=True),
+    Column("threshold", BigInteger, nullable=False),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,

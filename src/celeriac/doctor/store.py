@@ -10,10 +10,11 @@ from celeriac.configuration import EntityType
 from celeriac.doctor.database import opened
 from celeriac.doctor.findings import Findings, error, fine
 from celeriac.errors import CeleriacError
+from celeriac.loading import PUT_OFF
 from celeriac.model import IndexSpec
 from celeriac.settings import Settings
 from celeriac.store import open_store
-from celeriac.store.base import VectorStore
+from celeriac.store.base import Indexing, VectorStore
 
 
 @dataclass(slots=True)
@@ -60,6 +61,19 @@ def _examined(store: VectorStore, wanted: Wanted) -> Findings:
         yield fine(check, f"{wanted.collection} is as it has to be.")
     for fault in faults or ():
         yield error(check, fault.message, fault.remedy)
+    indexing = store.indexing(wanted.collection)
+    if indexing is not None:
+        yield fine("indexing", indexing_of(wanted.collection, indexing))
+
+
+def indexing_of(collection: str, found: Indexing) -> str:
+    """What is written and what of it is indexed, for people."""
+    parts = [f"{collection}: {found.points:,} points, {found.indexed:,} of them in a graph"]
+    if not found.settled:
+        parts.append("more of them are being indexed")
+    if found.threshold >= PUT_OFF:
+        parts.append("indexing is put off while a new generation is loaded")
+    return "; ".join(parts) + ". The others are searched one by one, with the same answers."
 
 
 def _wanted(settings: Settings) -> Iterable[Wanted]:

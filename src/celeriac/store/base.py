@@ -80,6 +80,20 @@ class Fault:
     remedy: str
 
 
+@dataclass(frozen=True, slots=True)
+class Indexing:
+    """How far a collection's points are indexed. Those that are not are searched one by one:
+    slower, and with the same answers."""
+
+    points: int
+    indexed: int
+    """Of the points, about."""
+    settled: bool
+    """Whether nothing is being indexed now, or waits for it."""
+    threshold: int
+    """From how many kilobytes of vectors on a segment is indexed; 0: it never is."""
+
+
 class VectorStore(Protocol):
     """Where points live. Every write has happened when the call returns.
 
@@ -115,6 +129,15 @@ class VectorStore(Protocol):
         Raises:
             ConfigurationError: a filter field's key cannot be addressed in the store.
         """
+        ...
+
+    def indexing(self, collection: str) -> Indexing | None:
+        """How far a collection is indexed; None where points are not indexed at all."""
+        ...
+
+    def index_from(self, collection: str, kilobytes: int) -> None:
+        """Have segments with that many kilobytes of vectors indexed, and no smaller ones; what is
+        indexed stays so."""
         ...
 
     def markers(self, partition: Partition, entity_ids: Sequence[str]) -> dict[str, Marker]:

@@ -9,7 +9,7 @@ from qdrant_client import QdrantClient, models
 from celeriac.errors import StoreMismatch
 from celeriac.model import FilterField, FilterType
 from celeriac.store import payload
-from celeriac.store.base import Fault
+from celeriac.store.base import Fault, Indexing
 from celeriac.store.failures import already_exists
 from celeriac.store.filters import field_path
 
@@ -35,6 +35,9 @@ _OWN_INDEXES: Mapping[str, models.PayloadSchemaType] = {
 """As few as may be: Qdrant builds a graph over the points of each value that many have, and that is
 nearly all that indexing costs. A partition is of one tenant and one entity type, which need none
 beside it; markers have a value each."""
+
+_DEFAULT_THRESHOLD = 10_000
+"""Kilobytes of vectors in a segment from which on Qdrant indexes it."""
 
 # Many tenants in one collection: a graph inside each partition, none across them.
 _HNSW = models.HnswConfigDiff(m=0, payload_m=16)
@@ -96,6 +99,24 @@ class Collections:
             )
             for path in missing
         ]
+
+    def indexing(self, collection: str) -> Indexing | None:
+        """How far its points are indexed; None for local mode."""
+        if not self._indexed:
+            return None
+        info = self._client.get_collection(collection)
+        threshold = info.config.optimizer_config.indexing_threshold
+        return Indexing(
+            points=info.points_count or 0,
+            indexed=info.indexed_vectors_count or 0,
+            settled=info.status is models.CollectionStatus.GREEN,
+            threshold=_DEFAULT_THRESHOLD if threshold is None else threshold,
+        )
+
+    def index_from(self, collection: str, kilobytes: int) -> None:
+        if self._indexed:
+            changed = models.OptimizersConfigDiff(indexing_threshold=kilobytes)
+            self._client.update_collection(collection, optimizers_config=changed)
 
     def forget(self, collection: str) -> None:
         """The collection has turned out to be missing."""

@@ -13,7 +13,7 @@ from qdrant_client import QdrantClient, models
 from celeriac.errors import CollectionMissing
 from celeriac.model import FilterField, MetadataValue, Partition
 from celeriac.store import payload
-from celeriac.store.base import VOID, Fault, Hit, Marker, Point, StoredChunk
+from celeriac.store.base import VOID, Fault, Hit, Indexing, Marker, Point, StoredChunk
 from celeriac.store.collections import Collections
 from celeriac.store.filters import partition_filter
 from celeriac.store.writers import Writer, requests, require_completed, require_finite
@@ -63,6 +63,14 @@ class QdrantStore:
     ) -> list[Fault] | None:
         with self._guard():
             return self._collections.faults(collection, dimension, filter_fields)
+
+    def indexing(self, collection: str) -> Indexing | None:
+        with self._calling(collection):
+            return self._collections.indexing(collection)
+
+    def index_from(self, collection: str, kilobytes: int) -> None:
+        with self._calling(collection):
+            self._collections.index_from(collection, kilobytes)
 
     def markers(self, partition: Partition, entity_ids: Sequence[str]) -> dict[str, Marker]:
         ids = [partition.point_id(entity_id, 0) for entity_id in entity_ids]
