@@ -218,8 +218,12 @@ def needs(texts: Texts, dimension: int, filter_fields: int) -> Needs:
             Stage(
                 number,
                 when,
-                memory=PROCESS_BYTES + COLLECTION_BYTES + number * (vectors + graph + points),
-                disk=COLLECTION_BYTES + round(number * REWRITING * (vectors + graph + payload)),
+                memory=round(
+                    PROCESS_BYTES
+                    + COLLECTION_BYTES
+                    + number * REWRITING * (vectors + graph + points)
+                ),
+                disk=round(COLLECTION_BYTES + number * REWRITING * (vectors + graph + payload)),
             )
             for number, when in GENERATIONS.items()
         ),
