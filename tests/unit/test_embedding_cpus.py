@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from celeriac.embedding.cpus import available_cpus
+from celeriac.embedding.cpus import available_cpus, sleep_while_waiting
 
 
 @pytest.fixture
@@ -72,3 +74,41 @@ def test_the_affinity_of_this_process_is_respected(tmp_path: Path) -> None:
         assert available_cpus(tmp_path, tmp_path / "absent") == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+def test_threads_sleep_while_they_wait() -> None:
+    environ: dict[str, str] = {}
+
+    sleep_while_waiting(environ)
+
+    assert environ == {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
+
+
+@pytest.mark.parametrize(
+    ("given", "then"),
+    [
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
+        ({"GOMP_SPINCOUNT": "9"}, {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "9"}),
+    ],
+)
+def test_how_threads_wait_can_be_said(given: dict[str, str], then: dict[str, str]) -> None:
+    sleep_while_waiting(given)
+
+    assert given == then
+
+
+def test_it_is_said_before_torch_is_imported() -> None:
+    """OpenMP reads it when its library is loaded, and never again."""
+    script = (
+        "import os, sys\n"
+        "from celeriac.embedding import cpus, torch_loading\n"
+        "assert 'torch' not in sys.modules\n"
+        "torch_loading._require_torch(None)\n"
+        "print(os.environ[cpus.WAIT_POLICY], 'torch' in sys.modules)\n"
+    )
+    environ = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    answer = subprocess.run(
+        [sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True
+    )
+
+    assert answer.stdout.split() == ["PASSIVE", "True"]

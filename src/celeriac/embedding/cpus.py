@@ -1,14 +1,18 @@
-"""How many CPUs this process may use."""
+"""How many CPUs this process may use, and how its threads share them."""
 
 from __future__ import annotations
 
 import math
 import os
 import platform
+from collections.abc import MutableMapping
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
+WAIT_POLICY = "OMP_WAIT_POLICY"
+SPIN_COUNT, SPINS = "GOMP_SPINCOUNT", "2000"
+"""Turns, some 30 us, that a thread of GNU's OpenMP spins before it sleeps; by itself, 300,000."""
 
 
 def available_cpus(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
@@ -20,6 +24,17 @@ def available_cpus(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> in
     """
     limits = [_quota(folder / "cpu.max") for folder in _lineage(cgroups, membership)]
     return max(1, min([len(os.sched_getaffinity(0)), *(limit for limit in limits if limit)]))
+
+
+def sleep_while_waiting(environ: MutableMapping[str, str]) -> None:
+    """Have threads that compute together sleep while they wait for each other, unless the
+    environment says how they wait. OpenMP reads it once, when torch is first imported.
+
+    A thread that spins takes a CPU from the one it waits for, wherever there is other work.
+    """
+    if WAIT_POLICY not in environ:
+        environ[WAIT_POLICY] = "PASSIVE"
+        environ.setdefault(SPIN_COUNT, SPINS)
 
 
 def processor(file: Path = Path("/proc/cpuinfo")) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from celeriac.embedding.calibration import fastest_budget, remembered_budget
 from celeriac.embedding.compatibility import check_modules, check_network
-from celeriac.embedding.cpus import available_cpus
+from celeriac.embedding.cpus import available_cpus, sleep_while_waiting
 from celeriac.embedding.files import find_folder
 from celeriac.embedding.models import AUTO, DTYPES, EmbeddingModel
 from celeriac.embedding.network import Network
@@ -117,6 +118,7 @@ def fast_network(module: PreTrainedModel, device: torch.device, dtype: str) -> N
 
 
 def _require_torch(model: EmbeddingModel) -> None:
+    sleep_while_waiting(os.environ)
     try:
         import torch  # noqa: F401
         import transformers
