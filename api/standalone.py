@@ -6,19 +6,24 @@ catalog is SQLite and Qdrant runs in its local mode, unless the environment name
 
 from __future__ import annotations
 
-import os
+import errno
 import secrets
-import signal
+import socket
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
 
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.serving import (
+    BaseWSGIServer,
+    WSGIRequestHandler,
+    make_server,
+    select_address_family,
+)
 
 from api.application import create_app
 from api.lanes import served
 from celeriac import logs
-from celeriac.errors import CeleriacError
+from celeriac.errors import CeleriacError, ConfigurationError
 from celeriac.home import embedded_redis, home_lock
 from celeriac.runtime import Runtime
 from celeriac.settings import Settings, log_format
@@ -27,6 +32,8 @@ from workers.process import close, use_runtime
 
 THREADS = 216
 """For requests and those who watch jobs; the server makes one for each connection."""
+BACKLOG = 128
+"""Connections that wait to be taken."""
 
 
 class QuietHandler(WSGIRequestHandler):
@@ -51,6 +58,8 @@ def main() -> int:
 def serve(settings: Settings, stack: ExitStack) -> None:
     """Start the parts in order, run, and stop them in reverse."""
     stack.enter_context(home_lock(settings.home))
+    listening = stack.enter_context(_listening(settings))
+    own_key = settings.api_key is not None
     settings = _filled_in(settings, stack)
     runtime = Runtime(settings)
     use_runtime(runtime)
@@ -63,15 +72,36 @@ def serve(settings: Settings, stack: ExitStack) -> None:
         app,
         threaded=True,
         request_handler=QuietHandler,
+        fd=listening.fileno(),
     )
     stack.callback(server.server_close)
-    # Docker and make stop with SIGTERM, a terminal with SIGINT: both end the worker gracefully.
-    signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    standalone.run_worker(on_ready=lambda: _serve_api(server, settings))
+    standalone.run_worker(on_ready=lambda: _serve_api(server, _banner(settings, own_key)))
 
 
-def _serve_api(server: BaseWSGIServer, settings: Settings) -> None:
-    print(_banner(settings), flush=True)
+def _listening(settings: Settings) -> socket.socket:
+    """A socket that listens where the settings say.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
+    host, port = settings.host, settings.port
+    family = select_address_family(host, port)
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigurationError(
+                f"Port {port} of {host} is taken by another program: set CELERIAC_PORT to one that "
+                "is free, or end that program."
+            ) from error
+        raise ConfigurationError(
+            f"The API cannot listen at {host}, port {port} ({error}); check CELERIAC_HOST and "
+            "CELERIAC_PORT."
+        ) from error
+
+
+def _serve_api(server: BaseWSGIServer, banner: str) -> None:
+    print(banner, flush=True)
     server.serve_forever()
 
 
@@ -86,24 +116,24 @@ def _filled_in(settings: Settings, stack: ExitStack) -> Settings:
     )
 
 
-def _banner(settings: Settings) -> str:
+def _banner(settings: Settings, own_key: bool) -> str:
+    """What is said at the start; a key that the user chose is not told to who looks on."""
     where = f"http://{settings.host}:{settings.port}"
     declared = [
         f"{tenant.name}/{name}"
         for tenant in settings.configuration.tenants.values()
         for name in tenant.entity_types
     ]
+    key = "$CELERIAC_API_KEY" if own_key else str(settings.api_key)
     lines = [
         f"celeriac is ready at {where}; its data is in {settings.home}",
-        f"x-api-key: {settings.api_key}",
+        f"console: {where}/   every request, to read and to try: {where}/docs",
+        f"x-api-key: {'the one in CELERIAC_API_KEY' if own_key else key}",
     ]
     if declared:
-        first = declared[0]
         lines.append(f"declared: {', '.join(declared)}")
-        lines.append(
-            f"curl -i -X POST -H 'x-api-key: {settings.api_key}' "
-            f"{where}/ai-rag-indexer/{first}/reindex"
-        )
+        header = f'"x-api-key: {key}"'
+        lines.append(f"curl -i -X POST -H {header} {where}/ai-rag-indexer/{declared[0]}/reindex")
     else:
         lines.append("nothing is declared yet: set CELERIAC_CONFIG to a configuration file")
     return "\n".join(lines)

@@ -27,15 +27,39 @@ QUESTIONS = (
     "how to pronounce punctuation characters",
 )
 START_TIMEOUT = 120.0
-JOB_TIMEOUT = 900.0
+STOP_TIMEOUT = 90.0
+STANDSTILL = 300.0
+"""Seconds without any progress of the job after which it is given up; a slow machine may take
+however long it needs."""
 SEARCH_TIMEOUT = 180.0
-"""Seconds for the first search: where nothing had to be embedded, the model is loaded for it."""
+"""Seconds for the first search: where nothing had to be embedded, the model is still loading."""
 
 console = Console(highlight=False)
 
 
+class Terminated(Exception):
+    """SIGTERM came."""
+
+
 def main() -> int:
     """Run the demo; the exit status."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return demonstrate()
+    except httpx.HTTPError as error:
+        console.print(f"celeriac answers no more ({error}); its messages above may say why.")
+        return 1
+    except (KeyboardInterrupt, Terminated) as reason:
+        console.print("The demo was stopped; make demo goes on where this one ended.")
+        return 128 + (signal.SIGTERM if isinstance(reason, Terminated) else signal.SIGINT)
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
+def demonstrate() -> int:
+    """Index the sample, report on it, search it; the exit status."""
     key = f"celeriac_{secrets.token_urlsafe(32)}"
     with standalone(key) as url, httpx.Client(base_url=url, timeout=30) as client:
         client.headers["x-api-key"] = key
@@ -70,12 +94,22 @@ def standalone(key: str) -> Iterator[str]:
         cwd=ROOT,
         env=environment,
         stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C ends the demo, and the demo ends it
     )
     try:
         yield await_ready(f"http://127.0.0.1:{port}", process)
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=90)
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End it; what it had in hand it gives back."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def await_ready(url: str, process: subprocess.Popen[bytes]) -> str:
@@ -104,17 +138,34 @@ def reindex(client: httpx.Client) -> dict[str, Any]:
         TextColumn("{task.percentage:>3.0f} %  {task.fields[rate]}"),
         TimeElapsedColumn(),
     )
-    deadline = time.monotonic() + JOB_TIMEOUT
+    moved, before = time.monotonic(), None
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("indexing", total=100, rate="")
-        while time.monotonic() < deadline:
+        while time.monotonic() - moved < STANDSTILL:
             job: dict[str, Any] = client.get(accepted.headers["Location"]).raise_for_status().json()
             rate = f"{job['rates']['tokens_per_second']:,.0f} tokens/s"
             progress.update(bar, completed=job["progress_percentage"], rate=rate)
             if job["state"] not in ("queued", "running"):
                 return job
+            if (done := so_far(job)) != before:
+                moved, before = time.monotonic(), done
             time.sleep(0.25)
-    raise SystemExit(f"The job did not end within {JOB_TIMEOUT:.0f} s.")
+    raise SystemExit(standstill(job))
+
+
+def so_far(job: dict[str, Any]) -> object:
+    """What differs between two looks at a job exactly where it has moved."""
+    stages = {name: stage["items"] for name, stage in job["stages"].items()}
+    return job["state"], job["counters"], stages
+
+
+def standstill(job: dict[str, Any]) -> str:
+    """What is said of a job that does not move."""
+    why = job["waiting"] or job["message"] or "its messages above may say why"
+    return (
+        f"The job has not moved for {STANDSTILL / 60:.0f} minutes ({why}); it is given up. What it "
+        "has done is kept: make demo goes on where this one ended."
+    )
 
 
 def report(job: dict[str, Any]) -> None:
@@ -144,12 +195,14 @@ def search(client: httpx.Client, question: str) -> None:
 def find(client: httpx.Client, body: dict[str, Any]) -> list[dict[str, Any]]:
     """The hits, asked for again as long as the answer says that it may come later."""
     deadline = time.monotonic() + SEARCH_TIMEOUT
-    while True:
-        answer = client.post("/ai-rag-indexer/demo/jargon/search", json=body)
-        if "Retry-After" not in answer.headers or time.monotonic() > deadline:
-            hits: list[dict[str, Any]] = answer.raise_for_status().json()["hits"]
-            return hits
-        time.sleep(float(answer.headers["Retry-After"]))
+    with console.status("searching; the first search waits for the model to be loaded"):
+        while True:
+            answer = client.post("/ai-rag-indexer/demo/jargon/search", json=body)
+            if "Retry-After" not in answer.headers or time.monotonic() > deadline:
+                hits: list[dict[str, Any]] = answer.raise_for_status().json()["hits"]
+                return hits
+            console.print("still loading the model; searching again")
+            time.sleep(float(answer.headers["Retry-After"]))
 
 
 def free_port() -> int:

@@ -95,6 +95,7 @@ def _guard_flower(**_: Any) -> None:
 def _ready(**_: Any) -> None:
     process.serve_searches()
     process.give_signs_of_life()
+    process.load_models()
 
 
 @worker_shutting_down.connect

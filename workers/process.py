@@ -18,16 +18,20 @@ from celeriac.errors import ConfigurationError
 from celeriac.presence import Presence
 from celeriac.runtime import Runtime, required
 from celeriac.settings import Settings
+from celeriac.warming import load_searched
 from workers.searching import SearchServer
 
 UNUSABLE = 4
 """Exit status of a process whose settings are not valid. gunicorn ends at this one of a worker's,
 where it would start another for ever."""
+LOADING = 15.0
+"""Seconds that the end of the process waits for a model that is being loaded."""
 
 _lock = threading.RLock()
 _runtime: Runtime | None = None
 _searches: SearchServer | None = None
 _presence: Presence | None = None
+_loader: threading.Thread | None = None
 
 
 def runtime() -> Runtime:
@@ -79,6 +83,16 @@ def serve_searches() -> None:
         _searches.start()
 
 
+def load_models() -> None:
+    """Load what searches will need, in a thread of this process: the first one finds it there."""
+    global _loader  # noqa: PLW0603
+    with _lock:
+        _loader = threading.Thread(
+            target=load_searched, args=(runtime(),), name="models", daemon=True
+        )
+        _loader.start()
+
+
 def give_signs_of_life() -> None:
     """Have it known that this worker is alive until it is closed."""
     global _presence  # noqa: PLW0603
@@ -108,7 +122,7 @@ def share_threads(threads: int) -> None:
 
 def close() -> None:
     """End what this process started and close its runtime, if it has one."""
-    global _runtime, _searches, _presence  # noqa: PLW0603
+    global _runtime, _searches, _presence, _loader  # noqa: PLW0603
     with _lock:
         if _runtime is None:
             return
@@ -117,5 +131,7 @@ def close() -> None:
             _searches.join()
         if _presence is not None:
             _presence.close()
+        if _loader is not None:
+            _loader.join(LOADING)
         _runtime.close()
-        _runtime = _searches = _presence = None
+        _runtime = _searches = _presence = _loader = None

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +15,7 @@ import httpx
 import pytest
 from articles import Articles
 from collection import Cacm, JsonObject
-from deployment import Service, standalone, write_configuration
+from deployment import ROOT, Service, standalone, write_configuration
 
 JOB_KEYS = {
     *("id", "tenant", "entity_type", "index_id", "generation", "state", "created_at"),
@@ -244,3 +250,49 @@ def test_killed_in_the_middle_of_a_job_it_goes_on_when_started_again(
         service.await_ready()
         job = service.await_job(location)
     assert (job["state"], job["counters"]["listed"]) == ("succeeded", 150)
+
+
+def started(folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """`python -m api.standalone` in this folder, without a configuration file."""
+    inherited = {name: value for name, value in os.environ.items() if "CELERIAC" not in name}
+    return subprocess.Popen(
+        [sys.executable, "-m", "api.standalone"],
+        cwd=folder,
+        env={**inherited, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("key", ["chosen", None])
+def test_it_says_where_everything_is_and_that_ctrl_c_is_safe(
+    tmp_path: Path, key: str | None
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    given = {} if key is None else {"CELERIAC_API_KEY": key}
+    process = started(tmp_path, CELERIAC_PORT=str(port), **given)
+    assert process.stdout is not None
+    with process.stdout as output:
+        said = list(itertools.takewhile(lambda line: "nothing is declared" not in line, output))
+        process.send_signal(signal.SIGINT)
+        after = output.read()
+    assert process.wait(60) == 0
+    assert f"http://127.0.0.1:{port}/docs" in "".join(said)
+    assert ("x-api-key: celeriac_" in "".join(said)) == (key is None)
+    assert "chosen" not in "".join(said)
+    assert "This is safe" in after
+    assert "terminating" not in after
+    assert [one.name for one in tmp_path.iterdir()] == [".celeriac"]
+
+
+def test_a_port_that_is_taken_is_named_with_its_variable(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = started(tmp_path, CELERIAC_PORT=str(port))
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.count("\n") == 1
+    assert f"Port {port}" in said
+    assert "CELERIAC_PORT" in said
