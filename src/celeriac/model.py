@@ -255,6 +255,11 @@ class Counters:
     def __add__(self, other: Counters) -> Counters:
         return Counters(*(getattr(self, name) + getattr(other, name) for name in COUNTERS))
 
+    @property
+    def done(self) -> int:
+        """Entities that nothing more is to be done with."""
+        return self.unchanged + self.indexed + self.failed
+
     def negated(self) -> Counters:
         """What takes these back when it is added."""
         return Counters(*(-getattr(self, name) for name in COUNTERS))
