@@ -7,7 +7,8 @@ standalone celeriac that does not run.
 `priority` and `schedules` go through the REST API.
 
 Exit status: 0 fine, 1 an error, told in one line on stderr, 2 wrong usage, 3 an audit found
-differences, a job did not succeed or a doctor warns.
+differences, a job did not succeed, a doctor warns or, with `--strict`, an entity could not be
+indexed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from celeriac.cli_backup import backup, restore
 from celeriac.cli_capacity import capacity
 from celeriac.cli_index import index
 from celeriac.cli_keys import keys
-from celeriac.cli_options import Command, as_json, of_type, open_remote, through_api
+from celeriac.cli_options import Command, as_json, of_type, open_remote, strict, through_api
 from celeriac.cli_schedules import schedules
 from celeriac.doctor import Level, examine
 from celeriac.errors import CeleriacError, ConfigurationError, TransientError
@@ -89,9 +90,12 @@ main.add_command(keys)
 main.add_command(schedules)
 
 
-watched = click.option(
-    "--watch", is_flag=True, help="Stay until the job ends; status 3 if it fails."
-)
+def watched(command: Command) -> Command:
+    """Options of a command that asks for a job."""
+    watch = click.option(
+        "--watch", is_flag=True, help="Stay until the job ends; status 3 if it fails."
+    )
+    return watch(strict(command))
 
 
 def of_job(command: Command) -> Command:
@@ -112,8 +116,9 @@ def plan(tenant: str, entity_type: str, as_json: bool) -> None:
 @main.command()
 @of_type
 @click.option("--repair", is_flag=True, help="Mend what differs, and only that.")
+@strict
 @as_json
-def audit(tenant: str, entity_type: str, repair: bool, as_json: bool) -> None:
+def audit(*, tenant: str, entity_type: str, repair: bool, strict: bool, as_json: bool) -> None:
     """Compare the source with the index, entity by entity and chunk by chunk.
 
     Ends with status 3 where they differ when it is done.
@@ -124,7 +129,7 @@ def audit(tenant: str, entity_type: str, repair: bool, as_json: bool) -> None:
         console.show_json({**asdict(found), "equal": found.equal})
     else:
         console.show_audit(found)
-    if not found.equal:
+    if not found.equal or (strict and found.failed):
         sys.exit(DIFFERENT)
 
 
@@ -186,11 +191,20 @@ def generations(tenant: str, entity_type: str, as_json: bool) -> None:
 @through_api
 @as_json
 def reindex(
-    *, tenant: str, entity_type: str, watch: bool, url: str | None, key: str | None, as_json: bool
+    *,
+    tenant: str,
+    entity_type: str,
+    watch: bool,
+    strict: bool,
+    url: str | None,
+    key: str | None,
+    as_json: bool,
 ) -> None:
     """Ask for a reindex through the API."""
     with open_remote(url, key) as remote:
-        _follow(remote, remote.reindex(tenant, entity_type), watch, as_json)
+        _follow(
+            remote, remote.reindex(tenant, entity_type), watch or strict, as_json, strict=strict
+        )
 
 
 @main.command()
@@ -206,6 +220,7 @@ def retry(
     error_class: str | None,
     retryable_only: bool,
     watch: bool,
+    strict: bool,
     url: str | None,
     key: str | None,
     as_json: bool,
@@ -213,7 +228,7 @@ def retry(
     """Retry the entities that failed in a job, and nothing else, through the API."""
     with open_remote(url, key) as remote:
         new = remote.retry(job_id, error_class, retryable_only=retryable_only)
-        _follow(remote, new, watch, as_json)
+        _follow(remote, new, watch or strict, as_json, strict=strict)
 
 
 @main.command("confirm-removal")
@@ -222,11 +237,11 @@ def retry(
 @through_api
 @as_json
 def confirm_removal(
-    *, job_id: str, watch: bool, url: str | None, key: str | None, as_json: bool
+    *, job_id: str, watch: bool, strict: bool, url: str | None, key: str | None, as_json: bool
 ) -> None:
     """Reindex once more after JOB refused to remove that much, with leave to, through the API."""
     with open_remote(url, key) as remote:
-        _follow(remote, remote.confirm_removal(job_id), watch, as_json)
+        _follow(remote, remote.confirm_removal(job_id), watch or strict, as_json, strict=strict)
 
 
 @main.command()
@@ -374,13 +389,14 @@ def _no_data(variable: str, settings: Settings) -> ConfigurationError:
     )
 
 
-def _follow(remote: Remote, job_id: str, watch: bool, as_json: bool) -> None:
+def _follow(remote: Remote, job_id: str, watch: bool, as_json: bool, *, strict: bool) -> None:
     """Show a job that was asked for, at its end where it is watched."""
     job = remote.job(job_id)
     if watch:
         job = _watched(remote, job)
     console.show_json(job) if as_json else console.show_job(job)
-    if watch and job["state"] != JobState.SUCCEEDED:
+    lacks = strict and job["counters"]["failed"]
+    if watch and (lacks or job["state"] != JobState.SUCCEEDED):
         sys.exit(DIFFERENT)
 
 

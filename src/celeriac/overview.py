@@ -28,6 +28,8 @@ class IndexSummary:
     """The job that ended last."""
     counted: Job | None
     """The reindex that succeeded last: it counted the whole index."""
+    settled: int
+    """Entities that failed in it and that retries have settled since."""
 
     @property
     def equal_at(self) -> float | None:
@@ -40,6 +42,12 @@ class IndexSummary:
         if self.counted is None:
             return None
         return self.counted.counters.unchanged + self.counted.counters.indexed
+
+    @property
+    def failing(self) -> int:
+        """Entities that could not be indexed when it was last reindexed, nor since."""
+        failed = self.counted.counters.failed if self.counted else 0
+        return max(failed - self.settled, 0)
 
     @property
     def chunks(self) -> int | None:
@@ -55,6 +63,7 @@ def overview(runtime: Runtime, tenants: Collection[str] | None) -> list[IndexSum
         active.setdefault(job.index_id, job)
     live, titles = read.live_generations(tenants), read.titles(tenants)
     ended, counted = read.last_ended(tenants), read.last_reindexed(tenants)
+    settled = read.settled_by_retries(tenants)
     declared = _declared(runtime, tenants)
     rows = {index.id: (index.tenant, index.entity_type) for index in read.indexes(tenants)}
     rows |= {index_id_of(*names): names for names in declared}
@@ -68,6 +77,7 @@ def overview(runtime: Runtime, tenants: Collection[str] | None) -> list[IndexSum
             active=active.get(index_id),
             ended=ended.get(index_id),
             counted=counted.get(index_id),
+            settled=settled.get(index_id, 0),
         )
         for index_id, (tenant, name) in sorted(rows.items(), key=lambda row: row[1])
         if not name.startswith(KEY_PREFIX) or index_id in titles
