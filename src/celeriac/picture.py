@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from celeriac.catalog.jobs import Job, JobMode, JobState
+from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState
 from celeriac.catalog.pages import Trouble
 from celeriac.model import Counters, EntityFailure, Priority, Selection
 from celeriac.stages import Stage, Timing
@@ -88,7 +88,7 @@ def picture_of(fields: Mapping[str, str], now: float) -> Picture:
     troubles = [Trouble(**json.loads(value)) for value in _below(fields, "trouble:")]
     job = _job_of(json.loads(fields["job"]))
     in_hand = sum((Counters(**page) for page in pages), Counters())
-    if "all_listed" in fields:
+    if "all_listed" in fields and job.state not in FINAL:
         job = replace(job, expected=(job.counters + in_hand).listed)
     loading = _loading_of(fields)
     loaded = float(fields.get("load_seconds", 0))
