@@ -28,6 +28,7 @@ from api.services import services
 from celeriac.catalog.jobs import FINAL
 from celeriac.errors import CeleriacError, NotFound
 from celeriac.events import BEGIN, STEPS, Event, position
+from celeriac.model import Counters
 from celeriac.runtime import Runtime
 from celeriac.security.principal import Scope
 from celeriac.watching import Watch, Watched
@@ -196,8 +197,9 @@ def _latest(events: Sequence[Event]) -> list[Event]:
 @lru_cache(maxsize=1024)
 def _progress(event: Event) -> str:
     counters = json.loads(event.fields["counters"])
+    counted = Counters(**counters)
     expected = event.fields["expected"]
-    share = percentage(counters["listed"], int(expected) if expected else None)
+    share = percentage(counted, int(expected) if expected else None)
     data = {"state": event.fields["state"], "progress_percentage": share, "counters": counters}
     return _frame("progress", data, event.id)
 

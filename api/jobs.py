@@ -17,7 +17,7 @@ from api.services import services
 from celeriac.catalog.jobs import Job, JobMode, JobState
 from celeriac.errors import ConfigurationError, Conflict, NotFound
 from celeriac.jobs import JobRunner
-from celeriac.model import COUNTERS, PRIORITIES, EntityFailure, Selection
+from celeriac.model import COUNTERS, PRIORITIES, Counters, EntityFailure, Selection
 from celeriac.picture import Cause
 from celeriac.retrying import request_retry
 from celeriac.security.principal import Scope
@@ -41,7 +41,7 @@ CountersView = Schema.from_dict(
 
 
 class Rates(Schema):
-    """Per second since the job started."""
+    """Per second since the job started, without the time in which its model was loaded."""
 
     entities_per_second = fields.Float(required=True)
     embedded_per_second = fields.Float(required=True)
@@ -96,7 +96,8 @@ class JobView(Schema):
 
 
 class StageView(Schema):
-    """How much went through a stage, and how fast while a thread was at it."""
+    """How much went through a stage, and how fast while a thread was at it; what was done again
+    counts again."""
 
     items = fields.Integer(required=True)
     seconds = fields.Float(required=True)
@@ -182,9 +183,12 @@ def find_job(job_id: str) -> Job:
     return owned("job", job_id, services().runtime.catalog.jobs.get)
 
 
-def job_resource(job: Job, errors: list[EntityFailure], now: float) -> dict[str, Any]:
-    """The job as clients see it; times are Unix seconds."""
-    elapsed = max(job.seconds(now), 0.001) if job.started_at else None
+def job_resource(
+    job: Job, errors: list[EntityFailure], now: float, load_seconds: float = 0.0
+) -> dict[str, Any]:
+    """The job as clients see it; times are Unix seconds. `load_seconds`, in which its model was
+    loaded, count neither in rates nor in the ETA."""
+    elapsed = max(job.seconds(now) - load_seconds, 0.001) if job.started_at else None
     return {
         "id": job.id,
         "tenant": job.tenant,
@@ -223,7 +227,7 @@ def watched_resource(found: Watched) -> dict[str, Any]:
     job = replace(found.job, counters=found.counters, message=found.message)
     waiting = found.waiting
     return {
-        **job_resource(job, list(found.errors), time.time()),
+        **job_resource(job, list(found.errors), time.time(), found.load_seconds),
         "stages": {stage: _stage(timing) for stage, timing in found.stages.items()},
         "waiting": waiting.text if waiting else None,
         "waiting_for": waiting.cause if waiting else None,
@@ -244,26 +248,27 @@ def progress_percentage(job: Job) -> float:
     """0 to 100; 100 only for a job that succeeded."""
     if job.state == JobState.SUCCEEDED:
         return 100.0
-    return percentage(job.counters.listed, job.expected)
+    return percentage(job.counters, job.expected)
 
 
-def percentage(listed: int, expected: int | None) -> float:
-    """Of a job that has not succeeded."""
-    return round(min(100.0 * listed / expected, ALMOST), 1) if expected else 0.0
+def percentage(counters: Counters, expected: int | None) -> float:
+    """Of a job that has not succeeded: the entities that are done of those that are expected."""
+    return round(min(100.0 * counters.done / expected, ALMOST), 1) if expected else 0.0
 
 
 def _eta(job: Job, elapsed: float | None) -> int | None:
     moves = job.state == JobState.RUNNING and not job.paused
-    if not moves or not job.expected or not job.counters.listed or not elapsed:
+    done = job.counters.done
+    if not moves or not job.expected or not done or not elapsed:
         return None
-    left = max(job.expected - job.counters.listed, 0)
-    return round(left * elapsed / job.counters.listed)
+    left = max(job.expected - done, 0)
+    return round(left * elapsed / done)
 
 
 def _rates(job: Job, elapsed: float | None) -> dict[str, float]:
     """Entities, chunks embedded and tokens a second since the job started."""
     counts = {
-        "entities_per_second": job.counters.listed,
+        "entities_per_second": job.counters.done,
         "embedded_per_second": job.counters.embedded,
         "tokens_per_second": job.counters.tokens,
     }

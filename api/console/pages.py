@@ -82,6 +82,7 @@ def job_page(job_id: str) -> str:
     return render_template(
         "console/job.html",
         job={**watched_resource(watched), "title": title},
+        shortfall=watched.counters.shortfall,
         groups=services().runtime.catalog.overviews.error_groups(job.id),
         can_retry=job.state in FINAL,
         is_active=job.state in ACTIVE,

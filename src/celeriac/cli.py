@@ -7,7 +7,8 @@ standalone celeriac that does not run.
 `priority` and `schedules` go through the REST API.
 
 Exit status: 0 fine, 1 an error, told in one line on stderr, 2 wrong usage, 3 an audit found
-differences, a job did not succeed or a doctor warns.
+differences, a job did not succeed, a doctor warns or, with `--strict`, an entity could not be
+indexed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from celeriac.cli_capacity import capacity
 from celeriac.cli_index import index
 from celeriac.cli_jobs import COMMANDS
 from celeriac.cli_keys import keys
-from celeriac.cli_options import as_json, of_type
+from celeriac.cli_options import as_json, of_type, strict
 from celeriac.cli_schedules import schedules
 from celeriac.doctor import Level, examine
 from celeriac.errors import CeleriacError, ConfigurationError
@@ -98,8 +99,9 @@ def plan(tenant: str, entity_type: str, as_json: bool) -> None:
 @main.command()
 @of_type
 @click.option("--repair", is_flag=True, help="Mend what differs, and only that.")
+@strict
 @as_json
-def audit(tenant: str, entity_type: str, repair: bool, as_json: bool) -> None:
+def audit(*, tenant: str, entity_type: str, repair: bool, strict: bool, as_json: bool) -> None:
     """Compare the source with the index, entity by entity and chunk by chunk.
 
     Ends with status 3 where they differ when it is done.
@@ -110,7 +112,7 @@ def audit(tenant: str, entity_type: str, repair: bool, as_json: bool) -> None:
         terminal.show_json({**asdict(found), "equal": found.equal})
     else:
         console.show_audit(found)
-    if not found.equal:
+    if not found.equal or (strict and found.failed):
         sys.exit(DIFFERENT)
 
 

@@ -17,7 +17,7 @@ import yaml
 
 from celeriac import console, terminal
 from celeriac.catalog.jobs import Job, JobState
-from celeriac.cli_options import as_json
+from celeriac.cli_options import as_json, strict
 from celeriac.configuration import load_configuration
 from celeriac.documents import media_type_of
 from celeriac.embedding.registry import DEFAULT_MODEL
@@ -50,6 +50,7 @@ NOT_SUCCEEDED = 3
 @click.option(
     "--confirm-removal", is_flag=True, help="Remove however much of it is gone from PATH."
 )
+@strict
 @as_json
 def index(
     *,
@@ -61,6 +62,7 @@ def index(
     text_fields: tuple[str, ...],
     chunk_size: int,
     confirm_removal: bool,
+    strict: bool,
     as_json: bool,
 ) -> None:
     """Index PATH, a folder or a file, in this process; again, and only what changed is embedded.
@@ -82,14 +84,14 @@ def index(
         terminal.show_json({"job": job, "errors": errors, "search": hint})
     else:
         console.show_indexed(job, errors)
-    _end(job, hint, as_json=as_json)
+    _end(job, hint, strict=strict, as_json=as_json)
 
 
-def _end(job: Job, hint: str, *, as_json: bool) -> None:
-    if job.state != JobState.SUCCEEDED:
-        sys.exit(NOT_SUCCEEDED)
-    if not as_json:
+def _end(job: Job, hint: str, *, strict: bool, as_json: bool) -> None:
+    if job.state == JobState.SUCCEEDED and not as_json:
         click.echo(f"Search it with:\n  {hint}")
+    if job.state != JobState.SUCCEEDED or (strict and job.counters.failed):
+        sys.exit(NOT_SUCCEEDED)
 
 
 def _name_of(path: Path) -> str:

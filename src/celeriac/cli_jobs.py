@@ -12,7 +12,7 @@ import click
 
 from celeriac import console, terminal
 from celeriac.catalog.jobs import JobState
-from celeriac.cli_options import Command, as_json, of_type, open_remote, through_api
+from celeriac.cli_options import Command, as_json, of_type, open_remote, strict, through_api
 from celeriac.errors import TransientError
 from celeriac.model import MAX_RATE, MIN_RATE, PRIORITIES
 from celeriac.remote import JobResource, Remote
@@ -24,9 +24,12 @@ PATIENCE = 60.0
 """Seconds that a watch goes on while the API does not answer."""
 
 
-watched = click.option(
-    "--watch", is_flag=True, help="Stay until the job ends; status 3 if it fails."
-)
+def watched(command: Command) -> Command:
+    """Options of a command that asks for a job."""
+    watch = click.option(
+        "--watch", is_flag=True, help="Stay until the job ends; status 3 if it fails."
+    )
+    return watch(strict(command))
 
 
 def of_job(command: Command) -> Command:
@@ -40,11 +43,19 @@ def of_job(command: Command) -> Command:
 @through_api
 @as_json
 def reindex(
-    *, tenant: str, entity_type: str, watch: bool, url: str | None, key: str | None, as_json: bool
+    *,
+    tenant: str,
+    entity_type: str,
+    watch: bool,
+    strict: bool,
+    url: str | None,
+    key: str | None,
+    as_json: bool,
 ) -> None:
     """Ask for a reindex through the API."""
     with open_remote(url, key) as remote:
-        _follow(remote, remote.reindex(tenant, entity_type), watch, as_json)
+        job_id = remote.reindex(tenant, entity_type)
+        _follow(remote, job_id, watch or strict, as_json, strict=strict)
 
 
 @click.command()
@@ -60,6 +71,7 @@ def retry(
     error_class: str | None,
     retryable_only: bool,
     watch: bool,
+    strict: bool,
     url: str | None,
     key: str | None,
     as_json: bool,
@@ -67,7 +79,7 @@ def retry(
     """Retry the entities that failed in a job, and nothing else, through the API."""
     with open_remote(url, key) as remote:
         new = remote.retry(job_id, error_class, retryable_only=retryable_only)
-        _follow(remote, new, watch, as_json)
+        _follow(remote, new, watch or strict, as_json, strict=strict)
 
 
 @click.command("confirm-removal")
@@ -76,11 +88,11 @@ def retry(
 @through_api
 @as_json
 def confirm_removal(
-    *, job_id: str, watch: bool, url: str | None, key: str | None, as_json: bool
+    *, job_id: str, watch: bool, strict: bool, url: str | None, key: str | None, as_json: bool
 ) -> None:
     """Reindex once more after JOB refused to remove that much, with leave to, through the API."""
     with open_remote(url, key) as remote:
-        _follow(remote, remote.confirm_removal(job_id), watch, as_json)
+        _follow(remote, remote.confirm_removal(job_id), watch or strict, as_json, strict=strict)
 
 
 @click.command()
@@ -161,13 +173,14 @@ def rollback(
     terminal.show_json(done) if as_json else console.show_rollback(done)
 
 
-def _follow(remote: Remote, job_id: str, watch: bool, as_json: bool) -> None:
+def _follow(remote: Remote, job_id: str, watch: bool, as_json: bool, *, strict: bool) -> None:
     """Show a job that was asked for, at its end where it is watched."""
     job = remote.job(job_id)
     if watch:
         job = _watched(remote, job)
     terminal.show_json(job) if as_json else console.show_job(job)
-    if watch and job["state"] != JobState.SUCCEEDED:
+    lacks = strict and job["counters"]["failed"]
+    if watch and (lacks or job["state"] != JobState.SUCCEEDED):
         sys.exit(NOT_SUCCEEDED)
 
 

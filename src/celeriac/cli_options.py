@@ -16,6 +16,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+strict = click.option(
+    "--strict", is_flag=True, help="Status 3 also if entities could not be indexed in the end."
+)
+
+
 def of_type(command: Command) -> Command:
     """Arguments that name an entity type."""
     return click.argument("tenant")(click.argument("entity_type", metavar="TYPE")(command))

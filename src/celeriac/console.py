@@ -14,11 +14,11 @@ from celeriac.backup import Backup
 from celeriac.capacity import Needs, Time
 from celeriac.catalog.api_keys import ApiKey, FoundKey
 from celeriac.catalog.indexes import Generation
-from celeriac.catalog.jobs import Job
+from celeriac.catalog.jobs import Job, JobState
 from celeriac.comparison import Findings
 from celeriac.doctor import Finding, Level
 from celeriac.explain import Explanation
-from celeriac.model import EntityFailure, IndexSpec
+from celeriac.model import Counters, EntityFailure, IndexSpec
 from celeriac.plan import Plan
 from celeriac.remote import JobResource
 from celeriac.security.secrets import Secret
@@ -54,6 +54,7 @@ def show_indexed(job: Job, errors: Sequence[EntityFailure]) -> None:
     rows += [(name, f"{value:,}") for name, value in counters.items() if value]
     if job.message:
         rows.append(("message", job.message))
+    rows += _shortfall(job.state, job.counters)
     show_rows(rows)
     _show_errors(errors, job.counters.failed)
 
@@ -174,7 +175,15 @@ def show_audit(audit: Audit) -> None:
             _show_findings(audit.repair.remaining)
     if audit.disturbed:
         say("A job ran meanwhile: what it was at may show as a difference. Audit again.")
-    say("The index equals the source." if audit.equal else "The index differs from the source.")
+    say(_verdict(audit))
+
+
+def _verdict(audit: Audit) -> str:
+    if not audit.equal:
+        return "The index differs from the source."
+    if audit.failed:
+        return f"The index equals the source but for {audit.failed:,} that cannot be indexed."
+    return "The index equals the source."
 
 
 def _show_findings(found: Findings) -> None:
@@ -353,6 +362,7 @@ def show_job(job: JobResource) -> None:
         rows.append(("message", job["message"]))
     if job.get("waiting"):
         rows.append(("waits", job["waiting"]))
+    rows += _shortfall(job["state"], Counters(**counters))
     show_rows(rows)
     errors = [
         EntityFailure(one["entity_id"], one["class"], one["message"]) for one in job["errors"]
@@ -363,6 +373,12 @@ def show_job(job: JobResource) -> None:
 def state_of(job: JobResource) -> str:
     """The state of a job as the API tells it."""
     return f"{job['state']}, paused" if job.get("paused") else str(job["state"])
+
+
+def _shortfall(state: str, counters: Counters) -> list[Row]:
+    """What a job that succeeded lacks."""
+    lacks = counters.shortfall if state == JobState.SUCCEEDED else ""
+    return [("but", lacks)] if lacks else []
 
 
 def _show_errors(errors: Sequence[EntityFailure], count: int) -> None:

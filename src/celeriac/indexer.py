@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +35,24 @@ GROUP_CHUNKS = 128
 """Chunks embedded and written in one go; bounds memory and the time between two checkpoints."""
 
 Vector = NDArray[np.float32]
-Embed = Callable[[Sequence[str]], Vectors]
-"""Embeds passages; shape (len(texts), dimension). Called only when there is something to embed."""
 Checkpoint = Callable[[Tally], None]
 """Called before each batch and each write with what became of the page so far; raises JobStopped,
 LeaseLost, WorkerStopping, JobPaused or TurnOver when this page is no longer ours to write."""
+
+
+class LazyModel(Protocol):
+    """An embedding model that is loaded only once there is something to embed."""
+
+    @property
+    def is_loaded(self) -> bool: ...
+
+    def load(self) -> object:
+        """Make it ready, once a process."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Embed passages; shape (len(texts), dimension)."""
+        ...
 
 
 @dataclass(slots=True)
@@ -71,7 +85,7 @@ class Indexer:
         identity: Mapping[str, str],
         renderer: Renderer,
         chunker: Chunker,
-        embed: Embed,
+        model: LazyModel,
         digest: Callable[[str], str],
         store: VectorStore,
     ) -> None:
@@ -81,7 +95,7 @@ class Indexer:
         self._identity = identity
         self._renderer = renderer
         self._chunker = chunker
-        self._embed_texts = embed
+        self._model = model
         self._digest = digest
         self._store = store
 
@@ -179,6 +193,10 @@ class Indexer:
     ) -> list[_Changed]:
         """Add the missing vectors to `vectors`; returns the entities that have all of theirs."""
         missing = list(_missing(group, vectors).items())
+        if missing and not self._model.is_loaded:
+            with tally.stages.time(Stage.LOAD) as step:
+                self._model.load()
+                step.items = 1
         poison: dict[str, ModelError] = {}
         for start in range(0, len(missing), GROUP_CHUNKS):
             if start:
@@ -210,7 +228,7 @@ class Indexer:
         if not texts:
             return
         try:
-            computed = self._embed_texts([text for _, text in texts])
+            computed = self._model.embed([text for _, text in texts])
             _require_finite(computed)
         except ModelError as error:
             if len(texts) == 1:

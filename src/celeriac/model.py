@@ -261,6 +261,19 @@ class Counters:
     def __add__(self, other: Counters) -> Counters:
         return Counters(*(getattr(self, name) + getattr(other, name) for name in COUNTERS))
 
+    @property
+    def done(self) -> int:
+        """Entities that nothing more is to be done with."""
+        return self.unchanged + self.indexed + self.failed
+
+    @property
+    def shortfall(self) -> str:
+        """What people are told of a job that succeeded without some entities; else empty."""
+        if not self.failed:
+            return ""
+        indexed = self.listed - self.failed
+        return f"{indexed:,} of {self.listed:,} indexed; {self.failed:,} cannot be, see the errors."
+
     def negated(self) -> Counters:
         """What takes these back when it is added."""
         return Counters(*(-getattr(self, name) for name in COUNTERS))

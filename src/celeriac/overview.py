@@ -28,6 +28,8 @@ class IndexSummary:
     """The job that ended last."""
     counted: Job | None
     """The reindex that succeeded last: it counted the whole index."""
+    settled: int
+    """Entities that failed in it and that retries have settled since."""
 
     @property
     def equal_at(self) -> float | None:
@@ -40,6 +42,12 @@ class IndexSummary:
         if self.counted is None:
             return None
         return self.counted.counters.unchanged + self.counted.counters.indexed
+
+    @property
+    def failing(self) -> int:
+        """Entities that could not be indexed when it was last reindexed, nor since."""
+        failed = self.counted.counters.failed if self.counted else 0
+        return max(failed - self.settled, 0)
 
     @property
     def chunks(self) -> int | None:
@@ -55,6 +63,7 @@ def overview(runtime: Runtime, tenants: Collection[str] | None) -> list[IndexSum
         active.setdefault(job.index_id, job)
     live = read.live_generations(tenants)
     ended, counted = read.last_ended(tenants), read.last_reindexed(tenants)
+    settled = read.settled_by_retries(tenants)
     return [
         IndexSummary(
             id=one.id,
@@ -65,6 +74,7 @@ def overview(runtime: Runtime, tenants: Collection[str] | None) -> list[IndexSum
             active=active.get(one.id),
             ended=ended.get(one.id),
             counted=counted.get(one.id),
+            settled=settled.get(one.id, 0),
         )
         for one in _named(runtime, tenants)
     ]

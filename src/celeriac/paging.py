@@ -6,7 +6,9 @@ from __future__ import annotations
 import logging
 import random
 import uuid
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 
 from celeriac import logs
 from celeriac.carried import Carried
@@ -67,6 +69,12 @@ class _Listed:
     """Of the source: listed, but not to be had as entities."""
     repeated: dict[str, uuid.UUID]
     """Keys of the entities that an earlier page lists too, by entity id."""
+
+    @property
+    def counters(self) -> Counters:
+        """What is known of the page before any of its entities is looked at."""
+        refused = len(_refused(self.failures))
+        return Counters(listed=len(self.entities) + refused, failed=refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +183,8 @@ class PageRunner:
         listed = self._list(work.job, claim, work.generation.partition, page)
         work.keeper.begin(listed.entities)
         self._expect(claim, page)
-        result = self._index(claim, work, listed.entities, turn)
+        self._show_listed(claim, work, page, listed)
+        result = self._index(claim, work, listed, turn)
         self._commit(claim, work, page, listed, result)
 
     def _expect(self, claim: Claim, page: Page) -> None:
@@ -187,14 +196,20 @@ class PageRunner:
             if seen is not None:
                 self._runtime.progress.changed(seen)
 
-    def _index(
-        self, claim: Claim, work: _Work, entities: tuple[Entity, ...], turn: Turn
-    ) -> PageResult:
+    def _show_listed(self, claim: Claim, work: _Work, page: Page, listed: _Listed) -> None:
+        counted, is_last = listed.counters, page.next_cursor is None
+        self._runtime.progress.page(
+            claim.job_id, claim.number, counted, work.stages.take(), is_last=is_last
+        )
+
+    def _index(self, claim: Claim, work: _Work, listed: _Listed, turn: Turn) -> PageResult:
         indexer = self._runtime.indexer(work.entity_type, work.generation)
         carried, tally = Carried.of_json(claim.carried), Tally(work.stages)
         try:
             result = indexer.index(
-                entities, lambda so_far: self._checkpoint(claim, work, turn, so_far), tally
+                listed.entities,
+                lambda so_far: self._checkpoint(claim, work, listed, turn, so_far),
+                tally,
             )
         except (WorkerStopping, JobPaused, TurnOver):
             done = carried.and_then(tally.result(indexer.partition), tally.settled)
@@ -206,14 +221,17 @@ class PageRunner:
             raise StoreUnavailable(str(error)) from error
         return carried.added_to(result)
 
-    def _checkpoint(self, claim: Claim, work: _Work, turn: Turn, tally: Tally) -> None:
+    def _checkpoint(
+        self, claim: Claim, work: _Work, listed: _Listed, turn: Turn, tally: Tally
+    ) -> None:
         if self._runtime.stopping.is_set():
             raise WorkerStopping
         if self._catalog.pages.renew(claim, LEASE):
             raise JobPaused
         self._turns.require(claim.job_id, turn, tally.counters)
         progress = self._runtime.progress
-        progress.page(claim.job_id, claim.number, tally.counters, tally.stages.take())
+        counted = replace(tally.counters, listed=0) + listed.counters
+        progress.page(claim.job_id, claim.number, counted, tally.stages.take())
         if work.keeper.keeps and tally.shares:
             progress.entries(claim.job_id, tally.shares)
 
@@ -223,7 +241,6 @@ class PageRunner:
             raise JobStopped
         logs.add(tenant=job.tenant)
         self._runtime.tracing.note(**{"celeriac.tenant": job.tenant})
-        stages = Stages(self._counts.stage, self._runtime.tracing.span)
         declared = self._runtime.entity_type(job.tenant, job.entity_type)
         entity_type = in_force(self._runtime, declared)
         generation = self._catalog.indexes.generation(job.index_id, job.generation)
@@ -237,7 +254,20 @@ class PageRunner:
         keeper = EntryKeeper(
             self._catalog, entity_type, job, generation.state == GenerationState.LIVE
         )
+        stages = Stages(
+            self._counts.stage, lambda stage: self._at_stage(claim, entity_type.spec.model, stage)
+        )
         return _Work(job, entity_type, generation, keeper, stages)
+
+    @contextmanager
+    def _at_stage(self, claim: Claim, model: str, stage: str) -> Iterator[None]:
+        """Have traces and watchers know what the page is at."""
+        with ExitStack() as stack:
+            stack.enter_context(self._runtime.tracing.span(stage))
+            if stage == Stage.LOAD:
+                progress = self._runtime.progress
+                stack.enter_context(progress.loading(claim.job_id, claim.number, model))
+            yield
 
     def _list(self, job: Job, claim: Claim, partition: Partition, page: Page) -> _Listed:
         """Record what the page lists and send the next one on its way."""

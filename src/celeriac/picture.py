@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from celeriac.catalog.jobs import Job, JobMode, JobState
+from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState
 from celeriac.catalog.pages import Trouble
 from celeriac.model import Counters, EntityFailure, Priority, Selection
 from celeriac.stages import Stage, Timing
@@ -45,11 +45,21 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Loading:
+    """That pages wait for the embedding model to be loaded."""
+
+    model: str
+    since: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """What the hash of a job says. Of one that has ended the catalog knows more."""
 
     job: Job
-    """As the catalog had it last; its counters are those of committed pages."""
+    """As the catalog had it last; its counters are those of committed pages. Once the whole source
+    is listed, so many are expected."""
     in_hand: Counters
     """What the pages that are not committed yet counted so far."""
     pages_in_hand: int
@@ -60,6 +70,10 @@ class Picture:
     stages: Mapping[Stage, Timing]
     listing_for: float
     """Seconds for which a page has been awaited from the source; 0 where none is."""
+    loading: Loading | None
+    """None where no page waits for the model."""
+    load_seconds: float
+    """For how long pages have waited, or waited at most, for the model."""
     silent_for: float | None
     """Seconds since a worker said something of the job; None where none ever did."""
     waiting: Waiting | None
@@ -72,14 +86,22 @@ def picture_of(fields: Mapping[str, str], now: float) -> Picture:
     """The picture in the hash's fields; `now` by Redis's clock."""
     pages = [json.loads(value) for value in _below(fields, "page:")]
     troubles = [Trouble(**json.loads(value)) for value in _below(fields, "trouble:")]
+    job = _job_of(json.loads(fields["job"]))
+    in_hand = sum((Counters(**page) for page in pages), Counters())
+    if "all_listed" in fields and job.state not in FINAL:
+        job = replace(job, expected=(job.counters + in_hand).listed)
+    loading = _loading_of(fields)
+    loaded = float(fields.get("load_seconds", 0))
     return Picture(
-        job=_job_of(json.loads(fields["job"])),
-        in_hand=sum((Counters(**page) for page in pages), Counters()),
+        job=job,
+        in_hand=in_hand,
         pages_in_hand=len(pages),
         errors=tuple(EntityFailure(**one) for one in json.loads(fields.get("errors", "[]"))),
         troubles=tuple(sorted(troubles, key=lambda one: one.since)),
         stages={stage: _timing_of(fields, stage) for stage in Stage},
         listing_for=max((now - float(one) for one in _below(fields, "listing:")), default=0.0),
+        loading=loading,
+        load_seconds=max(now - loading.since, loaded) if loading else loaded,
         silent_for=_age(fields.get("updated"), now),
         waiting=_waiting_of(json.loads(fields.get("waiting", "null"))),
         looked_for=_age(fields.get("waiting_at"), now),
@@ -97,6 +119,11 @@ def _age(moment: str | None, now: float) -> float | None:
 def _timing_of(fields: Mapping[str, str], stage: Stage) -> Timing:
     items, seconds = fields.get(f"items:{stage}", "0"), fields.get(f"seconds:{stage}", "0")
     return Timing(int(items), float(seconds))
+
+
+def _loading_of(fields: Mapping[str, str]) -> Loading | None:
+    since = min(map(float, _below(fields, "loading:")), default=None)
+    return None if since is None else Loading(fields["model"], since)
 
 
 def _waiting_of(values: dict[str, Any] | None) -> Waiting | None:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -40,7 +42,8 @@ local now = string.format('%d.%06d', clock[1], clock[2])
 if change.reset then
   for _, name in ipairs(redis.call('HKEYS', hash)) do
     if change.event == 'started' or string.find(name, '^page:') or string.find(name, '^listing:')
-      or string.find(name, '^trouble:') or string.find(name, '^waiting') then
+      or string.find(name, '^trouble:') or string.find(name, '^waiting')
+      or string.find(name, '^loading:') then
       redis.call('HDEL', hash, name)
     end
   end
@@ -58,6 +61,11 @@ for _, name in ipairs(change.remove) do redis.call('HDEL', hash, name) end
 for name, value in pairs(change.fields) do redis.call('HSET', hash, name, value) end
 for name, value in pairs(change.items) do redis.call('HINCRBY', hash, name, value) end
 for name, value in pairs(change.seconds) do redis.call('HINCRBYFLOAT', hash, name, value) end
+for name, value in pairs(change.longest) do
+  if value > tonumber(redis.call('HGET', hash, name) or 0) then
+    redis.call('HSET', hash, name, value)
+  end
+end
 for _, name in ipairs(change.marks) do redis.call('HSET', hash, name, now) end
 redis.call('EXPIRE', hash, ARGV[2])
 local job = redis.call('HGET', hash, 'job')
@@ -71,6 +79,7 @@ for position = 1, #fields, 2 do
     end
   end
 end
+if redis.call('HEXISTS', hash, 'all_listed') == 1 then job.expected = job.counters.listed end
 redis.call('XADD', stream, 'MAXLEN', '~', ARGV[3], '*', 'event', change.event, 'at', now,
   'state', job.state, 'expected', job.expected ~= cjson.null and job.expected or '',
   'counters', cjson.encode(job.counters))
@@ -94,6 +103,8 @@ class _Change:
     items: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     """What is added to fields."""
+    longest: dict[str, float] = field(default_factory=dict)
+    """Seconds that fields get where they have fewer."""
     seen: dict[str, str] = field(default_factory=dict)
     seen_at: str | None = None
     """Since when the fields `seen` are so; they are not set where later ones are there."""
@@ -135,20 +146,42 @@ class Progress:
     def listing(self, job_id: str, number: int) -> None:
         """Publish that a page is awaited from the source."""
         marks = [_listing(number), *_BY_WORKER]
-        self._publish(job_id, _Change(None, marks=marks, remove=_FOUND))
+        # A process that was killed left the mark of a model that it loaded.
+        remove = [_loading(number), *_FOUND]
+        self._publish(job_id, _Change(None, marks=marks, remove=remove))
 
     def page(
-        self, job_id: str, number: int, counted: Counters, stages: Mapping[Stage, Timing]
+        self,
+        job_id: str,
+        number: int,
+        counted: Counters,
+        stages: Mapping[Stage, Timing],
+        *,
+        is_last: bool = False,
     ) -> None:
-        """Publish what a page in hand counted so far, and the time it took since the last time."""
+        """Publish what a page in hand counted so far, and the time it took since the last time;
+        with the last one the whole source is listed."""
         compact = {name: value for name, value in asdict(counted).items() if value}
+        fields = {_page(number): json.dumps(compact)} | ({"all_listed": "1"} if is_last else {})
         change = _Change(
             "page",
-            fields={_page(number): json.dumps(compact)},
+            fields=fields,
             remove=[_listing(number), *_FOUND],
             marks=_BY_WORKER,
         )
         self._publish(job_id, change.took(stages))
+
+    @contextmanager
+    def loading(self, job_id: str, number: int, model: str) -> Iterator[None]:
+        """Publish that a page waits for the model to be loaded, as long as the block runs."""
+        mark, began = _loading(number), time.monotonic()
+        self._publish(job_id, _Change("changed", {"model": model}, _FOUND, [mark, *_BY_WORKER]))
+        try:
+            yield
+        finally:
+            took = {"load_seconds": time.monotonic() - began}
+            change = _Change("changed", remove=[mark, *_FOUND], marks=_BY_WORKER, longest=took)
+            self._publish(job_id, change)
 
     def committed(
         self,
@@ -273,6 +306,10 @@ def _page(number: int) -> str:
 
 def _listing(number: int) -> str:
     return f"listing:{number}"
+
+
+def _loading(number: int) -> str:
+    return f"loading:{number}"
 
 
 def _trouble(step: int | str | None) -> str:

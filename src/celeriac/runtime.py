@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from redis import Redis
@@ -20,7 +21,7 @@ from celeriac.configuration import EntityType
 from celeriac.data_sources import open_link
 from celeriac.definitions import LINKED, UPLOADS, knowledge_entity_type
 from celeriac.embedding import registry
-from celeriac.embedding.base import Embedder, TokenCounter
+from celeriac.embedding.base import Embedder, TokenCounter, Vectors
 from celeriac.embedding.torch_engine import TorchEmbedder
 from celeriac.errors import ConfigurationError, ModelError, NotFound
 from celeriac.events import Events, Feed
@@ -203,7 +204,7 @@ class Runtime:
             identity={"tenant": entity_type.tenant, "entity_type": entity_type.name},
             renderer=Renderer(spec),
             chunker=Chunker(spec.splitting, self.counter(spec.model)),
-            embed=lambda texts: self.usable(spec.model).embed(texts),
+            model=_JobModel(self, spec.model),
             digest=spec.chunk_digest,
             store=self.store,
         )
@@ -219,6 +220,10 @@ class Runtime:
             return self.embedder(model)
         except ModelError as error:
             raise ConfigurationError(str(error)) from error
+
+    def has_loaded(self, model: str) -> bool:
+        """Whether the model is ready in this process."""
+        return ("embedder", model) in self._opened
 
     def preset(
         self,
@@ -254,6 +259,24 @@ class Runtime:
                 if key not in self._opened:
                     self._opened[key] = build()
         return self._opened[key]  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, slots=True)
+class _JobModel:
+    """A model for a job; see `LazyModel`."""
+
+    runtime: Runtime
+    name: str
+
+    @property
+    def is_loaded(self) -> bool:
+        return self.runtime.has_loaded(self.name)
+
+    def load(self) -> Embedder:
+        return self.runtime.usable(self.name)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        return self.load().embed(texts)
 
 
 def connect_redis(url: str, timeout: float = REDIS_TIMEOUT) -> Redis:

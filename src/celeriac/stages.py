@@ -14,6 +14,9 @@ class Stage(StrEnum):
 
     LIST = "list"
     """Fetching it from the source; items are entities."""
+    LOAD = "load"
+    """Making the model ready, where a process has not yet: from its files into memory, and measured
+    the first time; items are models."""
     CHUNK = "chunk"
     """Cutting texts; items are chunks."""
     EMBED = "embed"

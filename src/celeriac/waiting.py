@@ -15,7 +15,7 @@ from celeriac.errors import (
     SourceUnavailable,
     StoreUnavailable,
 )
-from celeriac.picture import Cause, Picture, Waiting
+from celeriac.picture import Cause, Loading, Picture, Waiting
 from celeriac.turns import in_turn, wants_thread
 
 SLOW = 10.0
@@ -37,6 +37,7 @@ class Facts:
     troubles: Sequence[Trouble]
     listing_for: float
     """Seconds for which a page has been awaited from the source."""
+    loading: Loading | None
     standings: Sequence[Standing]
     workers: int | None
     """How many are alive; None where Redis cannot say."""
@@ -45,7 +46,7 @@ class Facts:
 def at_a_glance(picture: Picture) -> Waiting | None:
     """What holds up a job that workers are at, by what they say of it."""
     job = picture.job
-    found = _troubled(picture.troubles) or _slow(picture.listing_for)
+    found = _troubled(picture.troubles) or _loaded(picture.loading) or _slow(picture.listing_for)
     if found is None and job.throttle is not None and not picture.pages_in_hand:
         return _throttled(job)
     return found
@@ -67,6 +68,7 @@ def explain(facts: Facts) -> Waiting | None:
         _troubled(facts.troubles)
         or (_throttled(job) if own.throttled_for > 0 else None)
         or (None if own.held else _in_line(own, facts.standings))
+        or _loaded(facts.loading)
         or _slow(facts.listing_for)
     )
 
@@ -97,6 +99,14 @@ def _troubled(troubles: Sequence[Trouble]) -> Waiting | None:
     cause, what = _FAILING.get(first.error_class, (Cause.RETRY, "Retrying"))
     text = f"{what} since {_clock(first.since)}: {first.error_class}: {first.message}"
     return Waiting(cause, text)
+
+
+def _loaded(loading: Loading | None) -> Waiting | None:
+    if loading is None:
+        return None
+    since = _clock(loading.since)
+    text = f"The embedding model {loading.model} is being loaded since {since}; on a new machine"
+    return Waiting(Cause.MODEL, f"{text} its speed is measured too.")
 
 
 def _slow(listing_for: float) -> Waiting | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from redis.exceptions import RedisError
 
@@ -41,6 +41,8 @@ class Watched:
     """Of a job that has ended, why; else what it tries again."""
     waiting: Waiting | None
     stages: Mapping[Stage, Timing] = field(default_factory=dict)
+    load_seconds: float = 0.0
+    """For how long it waited for its embedding model to be loaded."""
 
     @property
     def tenant(self) -> str:
@@ -77,7 +79,8 @@ class Watch:
         if seen.job.state in FINAL:
             job = seen.job
             waiting = confirmation(job) if self._is_latest(job) else None
-            return Watched(job, job.counters, errors, job.message, waiting, stages)
+            load_seconds = picture.load_seconds if picture else 0.0
+            return Watched(job, job.counters, errors, job.message, waiting, stages, load_seconds)
         return self._diagnosed(seen, errors, picture)
 
     def _diagnosed(
@@ -88,19 +91,22 @@ class Watch:
             job=seen.job,
             troubles=troubles,
             listing_for=picture.listing_for if picture else 0.0,
+            loading=picture.loading if picture else None,
             standings=self._runtime.catalog.standings.now(),
             workers=self._workers(),
         )
         waiting = explain(facts)
         self._runtime.progress.found(seen, errors, troubles, waiting)
         counters = seen.job.counters + (picture.in_hand if picture else Counters())
+        expected = picture.job.expected if picture else seen.job.expected
         return Watched(
-            job=seen.job,
+            job=replace(seen.job, expected=expected),
             counters=counters,
             errors=errors,
             message=_message(troubles),
             waiting=waiting,
             stages=picture.stages if picture else {},
+            load_seconds=picture.load_seconds if picture else 0.0,
         )
 
     def _troubles(self, job: Job, picture: Picture | None) -> list[Trouble]:
@@ -134,6 +140,7 @@ def _shown(picture: Picture, waiting: Waiting | None) -> Watched:
         message=_message(picture.troubles),
         waiting=waiting,
         stages=picture.stages,
+        load_seconds=picture.load_seconds,
     )
 
 

@@ -184,11 +184,21 @@ def test_errors_are_grouped_and_retried(browser: Chrome, service: Service) -> No
     found = browser.find_element(By.ID, "errors").text
     assert "NotText" in found
     assert "NUL character" in found
+    assert "60 of 61 indexed; 1 cannot be" in text_of(browser)
     failed = browser.current_url
+    browser.get(service.url + "/console/jobs")
+    assert "1 failed" in text_of(browser)
+    browser.get(service.url + "/")
+    assert "1 failed" in row(browser, "article").text
+    assert "but for 1" in row(browser, "article").text
+    row(browser, "article").find_element(By.LINK_TEXT, "1 failed").click()
+    until(browser, lambda: failed in browser.current_url)
     click(browser, "Retry this one")
     until(browser, lambda: browser.current_url != failed)
     until(browser, lambda: "failed" in text_of(browser))
     assert failed.rpartition("/")[2] in browser.find_element(By.CLASS_NAME, "pairs").text
+    browser.get(service.url + "/")
+    assert "None of the 1 listed entities could be indexed" in row(browser, "article").text
 
 
 def test_a_search_shows_the_chunk_in_its_text(

@@ -57,6 +57,26 @@ def test_a_folder_is_indexed_searched_and_kept_equal(tmp_path: Path) -> None:
     assert len(notes.search(first["search"], "x")) == 3
 
 
+def test_a_file_that_cannot_be_read_does_not_hide_behind_success(tmp_path: Path) -> None:
+    notes = Notes(tmp_path, {})
+    (notes.folder / "data.xyz").write_text("?", "utf-8")
+    arguments = ("index", str(notes.folder), "--model", "stub")
+    said = notes.cli(*arguments).output
+    assert "5 of 6 indexed; 1 cannot be, see the errors." in said
+    assert "data.xyz: UnreadableDocument" in said
+    assert "Search it with" in notes.cli(*arguments, "--strict", status=3).output
+    home = tmp_path / "home"
+    cli = InProcess(
+        {"CELERIAC_HOME": str(home), "CELERIAC_CONFIG": str(home / "indexed.yaml")},
+    )
+    name = cli.json("jobs")[0]["entity_type"]
+    audited = cli("audit", "local", name).output
+    assert "The index equals the source but for 1 that cannot be indexed." in audited
+    cli("audit", "local", name, "--strict", status=3)
+    (notes.folder / "data.xyz").unlink()
+    assert notes.index("--strict")["job"]["state"] == "succeeded"
+
+
 def test_into_a_server_under_a_tenant_of_its_own(
     tmp_path: Path, qdrant_server: servers.QdrantServer
 ) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import TENANT, World, article, local_world
@@ -16,6 +17,7 @@ from redis import Redis
 from sqlalchemy import event
 
 from api import create_app
+from api.jobs import ALMOST, watched_resource
 from celeriac.catalog.jobs import Job, JobState, Seen
 from celeriac.errors import ModelUnavailable, SourceUnavailable, StoreUnavailable
 from celeriac.logs import JsonFormatter
@@ -94,6 +96,19 @@ def at_checkpoint(world: World, look: Callable[[], None]) -> None:
     world.store.upsert = watched_upsert  # type: ignore[method-assign, assignment]
 
 
+def at_first(function: Callable[..., Any], look: Callable[[], None]) -> Callable[..., Any]:
+    """The function, before whose first call it is looked at once."""
+    looked: list[bool] = []
+
+    def watched_function(*arguments: object) -> object:
+        if not looked:
+            looked.append(True)
+            look()
+        return function(*arguments)
+
+    return watched_function
+
+
 # What Redis tells.
 
 
@@ -161,6 +176,62 @@ def test_each_stage_says_how_much_it_did_and_how_long_it_took(world: World) -> N
     for stage in (Stage.CHUNK, Stage.EMBED, Stage.WRITE):
         assert stages[stage].items == job.counters.chunks
     assert all(timing.seconds > 0 for timing in stages.values())
+
+
+def test_what_a_page_lists_counts_before_any_of_it_is_done(world: World) -> None:
+    job = take_up(world)
+    seen: list[Watched] = []
+    world.runtime.indexer = at_first(
+        world.runtime.indexer, lambda: seen.append(watched(world, job))
+    )  # type: ignore[method-assign]
+    world.deliver(world.messages.waiting.pop(0))
+    assert seen[0].counters == Counters(listed=10)
+    assert seen[0].stages[Stage.LIST].items == 10
+    assert seen[0].job.expected is None
+
+
+def test_once_the_whole_source_is_listed_the_percentage_is_of_that(world: World) -> None:
+    job = take_up(world)
+    for _ in range(2):
+        world.deliver(world.messages.waiting.pop(0))
+    seen: list[Watched] = []
+    at_checkpoint(world, lambda: seen.append(watched(world, job)))
+    world.deliver(world.messages.waiting.pop(0))
+    assert (seen[0].job.expected, seen[0].counters.listed) == (30, 30)
+    resource = watched_resource(seen[0])
+    assert resource["progress_percentage"] == pytest.approx(66.7)
+    assert watched_resource(watched(world, job))["progress_percentage"] == ALMOST
+
+
+def test_it_says_that_the_model_is_loaded_and_that_takes_nothing_from_the_rates(
+    world: World,
+) -> None:
+    job = take_up(world)
+    seen: list[Watched] = []
+
+    def look() -> None:
+        with statements(world) as asked:
+            seen.append(watched(world, job))
+        assert asked == []
+        fall_silent(world, job)
+        seen.append(watched(world, job))
+
+    world.runtime.usable = at_first(world.runtime.usable, look)  # type: ignore[method-assign]
+    world.deliver(world.messages.waiting.pop(0))
+    after = watched(world, job)
+    for one in seen:
+        assert one.waiting is not None
+        assert one.waiting.cause == Cause.MODEL
+        assert "stub is being loaded since 20" in one.waiting.text
+        assert one.counters.listed == 10
+    assert after.waiting is None
+    assert after.stages[Stage.LOAD].items == 1
+    assert after.load_seconds > 0
+    world.run()
+    running = replace(watched(world, job), load_seconds=0.0)
+    spared = replace(running, load_seconds=running.job.seconds(0) / 2)
+    rate, without = (watched_resource(one)["rates"] for one in (running, spared))
+    assert without["tokens_per_second"] > rate["tokens_per_second"]
 
 
 def test_errors_are_in_the_picture(world: World) -> None:

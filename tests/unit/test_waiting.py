@@ -62,7 +62,7 @@ def standing(job_id: str, tenant: str = "acme", **values: Any) -> Standing:
 
 def explained(*others: Standing, mine: Standing | None = None, workers: int = 1) -> Waiting | None:
     own = mine or standing("mine")
-    return explain(Facts(job(), [], 0.0, [own, *others], workers))
+    return explain(Facts(job(), [], 0.0, None, [own, *others], workers))
 
 
 def test_whose_own_job_is_ahead_is_named() -> None:
@@ -90,6 +90,6 @@ def test_one_whose_finish_was_sent_waits_in_no_line() -> None:
 
 
 def test_where_workers_are_not_known_none_is_said_to_be_dead() -> None:
-    found = explain(Facts(job(), [], 0.0, [standing("mine")], None))
+    found = explain(Facts(job(), [], 0.0, None, [standing("mine")], None))
     assert found is not None
     assert found.cause == Cause.TURN

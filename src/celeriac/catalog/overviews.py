@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select, true
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, true
 
 from celeriac.catalog.database import Database
 from celeriac.catalog.indexes import Generation, IndexRow, generation_of
@@ -80,6 +80,25 @@ class Overviews:
             jobs.c.state == JobState.SUCCEEDED,
             jobs.c.mode == JobMode.REINDEX,
         )
+
+    def settled_by_retries(self, tenants: Tenants) -> dict[str, int]:
+        """How many entities retries indexed or removed since the last reindex that succeeded, by
+        index id."""
+        succeeded = and_(_of(jobs.c.tenant, tenants), jobs.c.state == JobState.SUCCEEDED)
+        reindexed = (
+            select(jobs.c.index_id, func.max(jobs.c.created_at).label("at"))
+            .where(succeeded, jobs.c.mode == JobMode.REINDEX)
+            .group_by(jobs.c.index_id)
+            .subquery()
+        )
+        query = (
+            select(jobs.c.index_id, func.sum(jobs.c.indexed + jobs.c.removed).label("settled"))
+            .join(reindexed, reindexed.c.index_id == jobs.c.index_id)
+            .where(succeeded, jobs.c.mode == JobMode.RETRY, jobs.c.created_at > reindexed.c.at)
+            .group_by(jobs.c.index_id)
+        )
+        with self._database.read() as connection:
+            return {row.index_id: int(row.settled) for row in connection.execute(query)}
 
     def active(self, tenants: Tenants) -> list[Job]:
         """Jobs that run, then those that wait, in the order of their creation."""
