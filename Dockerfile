@@ -30,12 +30,13 @@ RUN pip install --no-deps --force-reinstall .
 
 FROM python:3.11-slim AS base
 RUN useradd --uid 10001 --create-home celeriac \
-    && install -d -o celeriac -g celeriac /var/lib/celeriac/models
+    && install -d -o celeriac -g celeriac /var/lib/celeriac/models /var/lib/celeriac/home
 WORKDIR /app
 COPY workers workers
 COPY api api
 COPY gunicorn.conf.py ./
-ENV PATH=/opt/celeriac/bin:$PATH PYTHONUNBUFFERED=1 HF_HOME=/var/lib/celeriac/models
+ENV PATH=/opt/celeriac/bin:$PATH PYTHONUNBUFFERED=1 HF_HOME=/var/lib/celeriac/models \
+    CELERIAC_HOME=/var/lib/celeriac/home
 USER 10001
 
 FROM base AS api
