@@ -128,7 +128,9 @@ def unchanged(found: Found) -> str:
         if few is None and all_ is None:
             continue
         more = everything - some
-        further = f"{(all_ - few) / more * 1000:.2f}" if few and all_ and more > 0 else ""
+        further = (
+            f"{(all_ - few) / more * 1000:.2f}" if few and all_ and all_ > few and more > 0 else ""
+        )
         rows.append(
             [
                 NAMES[label],

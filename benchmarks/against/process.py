@@ -195,7 +195,7 @@ class Driver:
             raise DriverFailed(self._last_words("it ended")) from None
 
     def _last_words(self, what: str) -> str:
-        lines = self._log.read_text("utf-8", "replace").splitlines()[-30:]
+        lines = self._log.read_text("utf-8", "replace").splitlines()[-10:]
         return "\n".join([f"{what}; its log ends with:", *lines])
 
     def _family(self) -> list[int]:
