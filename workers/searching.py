@@ -81,10 +81,15 @@ def probe(redis: Redis, model: str) -> None:
 
 def _ask(redis: Redis, question: dict[str, Any], wait: float) -> dict[str, Any]:
     reply_to = f"celeriac:answer:{uuid.uuid4()}"
+    asked = json.dumps({"reply_to": reply_to, **question})
     try:
         redis.set(_waiting(reply_to), 1, ex=int(wait))
-        redis.rpush(QUESTIONS, json.dumps({"reply_to": reply_to, **question}))
-        answer = _await(redis, reply_to, wait)
+        redis.rpush(QUESTIONS, asked)
+        try:
+            answer = _await(redis, reply_to, wait)
+        except WorkerTimeout:
+            redis.lrem(QUESTIONS, 1, asked)  # or they would pile up where no worker runs
+            raise
     except RedisError as error:
         raise BrokerUnavailable from error
     if "error" in answer:

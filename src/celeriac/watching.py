@@ -123,7 +123,8 @@ class Watch:
 
     def _is_latest(self, job: Job) -> bool:
         """Whether no later job of the index has made up for it."""
-        return self._runtime.catalog.jobs.of_index(job.index_id, limit=1)[0].id == job.id
+        latest = self._runtime.catalog.jobs.of_index(job.index_id, limit=1)
+        return not latest or latest[0].id == job.id
 
 
 def _moves(picture: Picture) -> bool:

@@ -211,7 +211,7 @@ def test_a_finish_that_was_taken_over_does_not_sweep_before_the_second_listing(
         lapse(world)
         world.deliver(("finish", job.id, 0))  # begins the second listing, which waits
 
-    stall_at(world.runtime.catalog.pages, "begin_second_round", taken_over)
+    stall_at(world.runtime.catalog.rounds, "begin_second_round", taken_over)
     stop_at = len(entities)
     while world.messages.waiting and stop_at:
         stop_at -= 1

@@ -228,7 +228,7 @@ def test_a_finish_that_was_taken_over_removes_nothing_before_the_lookups(world: 
         world.deliver(("finish", job.id, 0))  # begins the lookups, which wait
         stalled.append("begin_lookups")
 
-    stall_at(world.runtime.catalog.pages, "begin_lookups", taken_over)
+    stall_at(world.runtime.catalog.rounds, "begin_lookups", taken_over)
     while not stalled:
         world.deliver(world.messages.waiting.pop(0))
     assert {one.entity_id for one in world.indexed()} == {one.id for one in articles()}

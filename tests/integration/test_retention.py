@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from harness import World, article, local_world
+from harness import NAME, TENANT, World, article, local_world
 from sqlalchemy import func, select, update
 
 from api import create_app
@@ -31,10 +31,12 @@ from celeriac.catalog.tables import (
     schedules,
 )
 from celeriac.configuration.schedule import Schedule
-from celeriac.errors import JobStopped, LeaseLost, NotFound
+from celeriac.errors import JobStopped, LeaseLost, NotFound, WorkerTimeout
+from celeriac.inline import Inline
 from celeriac.model import Counters, Entity, EntityFailure, Selection, Splitting
 from celeriac.retention import DAY, remove_expired
 from celeriac.schedules import Schedules
+from workers import searching
 
 KEPT_JOBS = 5
 KEY = "the key of these tests"
@@ -340,6 +342,24 @@ def test_nothing_is_left_of_a_knowledge_base_that_was_deleted_long_ago(world: Wo
     world.jobs.cancel(job.id)
     tidy(world)
     assert rows(world) == before
+
+
+def test_jobs_without_any_worker_leave_no_more_behind(world: World) -> None:
+    for _ in range(KEPT_JOBS + 3):
+        Inline(world.runtime).reindex(TENANT, NAME)
+        age(world, 91)
+    found = rows(world)
+    assert (found["pages"], found["listings"]) == (0, 0)
+    assert found["jobs"] == KEPT_JOBS
+
+
+def test_a_question_that_no_worker_answers_is_taken_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.searching.PROBE_WAIT", 1.0)
+    with pytest.raises(WorkerTimeout):
+        searching.probe(world.runtime.redis, "stub")
+    assert world.runtime.redis.llen(searching.QUESTIONS) == 0
 
 
 def test_no_listing_is_left_of_a_job_that_has_ended(world: World) -> None:

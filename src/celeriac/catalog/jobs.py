@@ -194,7 +194,7 @@ class Jobs:
             return found, count_of(connection, jobs, and_(*where))
 
     def count(self, index_id: str) -> int:
-        """How many jobs the index ever had."""
+        """How many jobs of the index there are."""
         with self._database.read() as connection:
             return count_of(connection, jobs, jobs.c.index_id == index_id)
 
