@@ -85,6 +85,9 @@ def not_blank(value: str) -> None:
         raise ValidationError("There is no text in it.")
 
 
+FILE = "A file with its name, and not its text in a field: with curl, -F file=@handbook.md"
+
+
 class File(Upload):
     """A file with a name, in a form."""
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from marshmallow import Schema, ValidationError, fields, validates_schema
 from marshmallow.validate import Length, OneOf, Range
 
-from api.bodies import File, Strict, Truth, not_blank
+from api.bodies import FILE, File, Strict, Truth, not_blank
 
 MODELS = ("e5_mistral_7b_instruct", "multilingual_e5_large_instruct", "gemini-embedding-001")
 STATUSES = (
@@ -170,9 +170,9 @@ class NewFolder(NewDocument):
 class NewFile(NewDocument):
     """A file."""
 
-    EXAMPLE: ClassVar = {"name": "Manual", "file": "The manual's text."}
+    EXAMPLE: ClassVar = {"name": "Manual", "file": "@manual.md"}
 
-    file = File(required=True)
+    file = File(required=True, metadata={"description": FILE})
 
 
 class Rename(Strict):

@@ -10,7 +10,7 @@ from zoneinfo import available_timezones
 from marshmallow import Schema, ValidationError, fields, post_dump, validates_schema
 from marshmallow.validate import Length, OneOf, Range
 
-from api.bodies import File, Number, Strict
+from api.bodies import FILE, File, Number, Strict
 from celeriac.catalog.data_sources import DataSourceType
 from celeriac.catalog.entries import EntryState
 from celeriac.catalog.knowledge_bases import DataOriginType
@@ -223,9 +223,9 @@ class DocumentView(Compact):
 class UploadForm(Strict):
     """A file."""
 
-    EXAMPLE: ClassVar = {"file": "The handbook's text."}
+    EXAMPLE: ClassVar = {"file": "@handbook.md"}
 
-    file = File(required=True)
+    file = File(required=True, metadata={"description": FILE})
 
 
 class Deleted(Schema):

@@ -64,7 +64,7 @@ def put_in(value: Any, names: Mapping[str, str], ids: Mapping[str, str]) -> Any:
 
 def send(world: World, operation: Operation, path: str, media_type: str, body: Json) -> Any:
     if media_type == "multipart/form-data":
-        file = ("example.txt", body.pop("file").encode(), "text/plain")
+        file = (body.pop("file").removeprefix("@"), b"The text of an example.")
         parts: Json = {"data": body, "files": {"file": file}}
     else:
         parts = {"json" if media_type == "application/json" else "data": body}
