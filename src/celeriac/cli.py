@@ -7,8 +7,8 @@ standalone celeriac that does not run.
 `priority` and `schedules` go through the REST API.
 
 Exit status: 0 fine, 1 an error, told in one line on stderr, 2 wrong usage, 3 an audit found
-differences, a job did not succeed, a doctor warns or, with `--strict`, an entity could not be
-indexed.
+differences, a job did not succeed or would not, a doctor warns or, with `--strict`, an entity
+could not be indexed.
 """
 
 from __future__ import annotations
@@ -107,10 +107,15 @@ def of_job(command: Command) -> Command:
 @of_type
 @as_json
 def plan(tenant: str, entity_type: str, as_json: bool) -> None:
-    """Tell what a reindex would do, without writing anything."""
+    """Tell what a reindex would do, without writing anything.
+
+    Ends with status 3 where the reindex would fail.
+    """
     with _runtime() as runtime, _counting("listing the source") as listed:
         found = run_plan(runtime, tenant, entity_type, checkpoint=listed)
     console.show_json(found) if as_json else console.show_plan(found)
+    if found.refusal is not None:
+        sys.exit(DIFFERENT)
 
 
 @main.command()

@@ -107,7 +107,7 @@ def show_plan(plan: Plan) -> None:
         ("listed", f"{plan.listed:,}"),
         ("add", f"{plan.added:,}"),
         ("change", f"{plan.changed:,}"),
-        ("remove", f"{plan.removed + plan.emptied:,}{_removal_note(plan)}"),
+        ("remove", f"{plan.removed + plan.emptied:,}"),
         ("leave", f"{plan.unchanged:,}"),
         ("fail", f"{plan.failed:,}"),
         ("embed", f"{plan.chunks_to_embed:,} chunks, {plan.tokens_to_embed:,} tokens"),
@@ -115,7 +115,9 @@ def show_plan(plan: Plan) -> None:
         ("time", _expected(plan)),
     ]
     _show_rows(rows)
-    if plan.builds:
+    if plan.refusal is not None:
+        _say(f"A reindex would fail: {plan.refusal}")
+    if plan.builds and (plan.refusal is None or plan.changes):
         _say(_building(plan))
     if plan.rejected is not None:
         _say(
@@ -127,12 +129,6 @@ def show_plan(plan: Plan) -> None:
     _show_errors(plan.errors, plan.failed)
 
 
-def _removal_note(plan: Plan) -> str:
-    if not plan.removal_refused:
-        return ""
-    return "; the index would lose more than one job may remove: that has to be confirmed"
-
-
 def _expected(plan: Plan) -> str:
     if plan.expected_seconds is None or plan.throughput is None:
         return "not measured yet"
@@ -141,7 +137,7 @@ def _expected(plan: Plan) -> str:
 
 def _building(plan: Plan) -> str:
     if plan.live_generation is None:
-        return "Nothing is indexed yet: the index is built."
+        return "Nothing is indexed yet: a reindex builds the index."
     return (
         f"Generation {plan.generation} is built beside {plan.live_generation}, which is searched "
         "until it is complete, because the declaration changed:"
@@ -416,9 +412,15 @@ def _shortfall(state: str, counters: Counters) -> list[Row]:
 
 
 def _show_errors(errors: Sequence[EntityFailure], count: int) -> None:
-    for error in errors[:SHOWN_IDS]:
-        _say(f"  {error.entity_id or '(no id)'}: {error.error_class}: {error.message}")
-    if count > SHOWN_IDS:
+    """The first errors, those that say the same together."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for error in errors:
+        ids = alike.setdefault((error.error_class, error.message), [])
+        ids.append(error.entity_id or "(no id)")
+    for (error_class, message), ids in list(alike.items())[:SHOWN_IDS]:
+        more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
+        _say(f"  {', '.join(ids[:SHOWN_IDS])}{more}: {error_class}: {message}")
+    if count > len(errors) or len(alike) > SHOWN_IDS:
         _say(f"  ... {count:,} entities fail in all")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
@@ -54,17 +55,34 @@ class Renderer:
         return RenderedEntity(entity.id, text, metadata, lacking)
 
     def _lacking(self, entity: Entity) -> str:
-        declared = ", ".join(field.path for field in self._spec.text_fields)
-        given = [repr(str(name)) for name in entity.fields]
-        more = ", ..." if len(given) > MAX_NAMED else ""
+        declared = [field.path for field in self._spec.text_fields]
+        meant = [near_field(path, entity.fields) for path in declared]
+        hints = [f"{one!r}" for one in dict.fromkeys(meant) if one is not None]
         return (
-            f"None of the text fields ({declared}) holds any text; "
-            f"the entity has {', '.join(given[:MAX_NAMED]) or 'no fields'}{more}."
+            f"None of the text fields ({', '.join(declared)}) holds any text; "
+            f"the entity has {named_fields(entity.fields)}."
+            + (f" Did you mean {', '.join(hints)}?" if hints else "")
         )
 
     def fingerprint(self, rendered: RenderedEntity) -> str:
         """Digest of everything that shapes the entity's points."""
         return digest_of([self._spec_digest, rendered.text, dict(rendered.metadata)])
+
+
+def named_fields(fields: Mapping[str, Any]) -> str:
+    """The first of these fields, for a message."""
+    given = [repr(str(name)) for name in fields]
+    more = ", ..." if len(given) > MAX_NAMED else ""
+    return f"{', '.join(given[:MAX_NAMED]) or 'no fields'}{more}"
+
+
+def near_field(path: str, fields: Mapping[str, Any]) -> str | None:
+    """The field whose name is most like a path under which there is nothing."""
+    if path in fields or path.partition(".")[0] in fields:
+        return None
+    by_fold = {str(name).casefold(): str(name) for name in fields}
+    near = difflib.get_close_matches(path.casefold(), by_fold, n=1)
+    return by_fold[near[0]] if near else None
 
 
 def value_at(fields: Mapping[str, Any], path: str) -> Any:
