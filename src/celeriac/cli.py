@@ -173,7 +173,8 @@ def jobs(tenant: str | None, limit: int, as_json: bool) -> None:
     """List the newest jobs."""
     with _runtime(store=False) as runtime:
         found = runtime.catalog.jobs.recent(tenant=tenant, limit=limit)
-    console.show_json(found) if as_json else console.show_jobs(found)
+        titles = runtime.catalog.overviews.titles(None if tenant is None else [tenant])
+    console.show_json(found) if as_json else console.show_jobs(found, titles)
 
 
 @main.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime, timedelta
@@ -286,16 +286,17 @@ def show_new_key(key: ApiKey, secret: Secret) -> None:
     _say("follows the last _ of the key is the client_secret.")
 
 
-def show_jobs(jobs: Sequence[Job]) -> None:
+def show_jobs(jobs: Sequence[Job], titles: Mapping[str, str]) -> None:
+    """Jobs; `titles` says what people call indexes of knowledge bases, by index id."""
     table = _table(
         *("job", "index", "mode", "state", "created", "took", "listed", "indexed", "failed")
     )
     for job in jobs:
         took = "" if job.finished_at is None else job.finished_at - (job.started_at or 0.0)
-        counters = job.counters
+        counters, title = job.counters, titles.get(job.index_id)
         cells = (
             job.id,
-            f"{job.tenant}/{job.entity_type}",
+            f"{job.tenant} / {title}" if title else f"{job.tenant}/{job.entity_type}",
             job.mode,
             f"{job.state}, paused" if job.paused else job.state,
             _moment(job.created_at),
