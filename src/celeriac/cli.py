@@ -14,7 +14,6 @@ could not be indexed.
 from __future__ import annotations
 
 import fcntl
-import json
 import math
 import sqlite3
 import sys
@@ -39,8 +38,9 @@ from celeriac.cli_schedules import schedules
 from celeriac.doctor import Level, examine
 from celeriac.errors import CeleriacError, ConfigurationError, TransientError
 from celeriac.explain import explain as run_explain
+from celeriac.filter_text import parse_filters
 from celeriac.generations import index_of
-from celeriac.model import MAX_RATE, MIN_RATE, PRIORITIES, MetadataValue
+from celeriac.model import MAX_RATE, MIN_RATE, PRIORITIES
 from celeriac.plan import plan as run_plan
 from celeriac.remote import JobResource, Remote
 from celeriac.runtime import Runtime
@@ -153,13 +153,22 @@ def explain(tenant: str, entity_type: str, entity_id: str, as_json: bool) -> Non
 @of_type
 @click.argument("text")
 @click.option("--top-k", type=click.IntRange(1, 1000), default=10, show_default=True)
-@click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="May be repeated.")
+@click.option(
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Or KEY=[A, B], KEY>=VALUE and so on; may be repeated.",
+)
 @as_json
 def search(
     *, tenant: str, entity_type: str, text: str, top_k: int, filters: tuple[str, ...], as_json: bool
 ) -> None:
     """Find the chunks nearest to TEXT; loads the model."""
-    wanted = dict(_filter(one) for one in filters)
+    try:
+        wanted = parse_filters(filters)
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error), param_hint="--filter") from error
     with _runtime() as runtime:
         hits = run_search(runtime, tenant, entity_type, text, top_k=top_k, filters=wanted)
     console.show_json({"hits": hits}) if as_json else console.show_hits(hits)
@@ -428,17 +437,6 @@ def _counting(what: str) -> Iterator[Callable[[int], None]]:
     """Show on stderr how far it is, where that is a terminal."""
     with console.output(errors=True).status(what) as status:
         yield lambda listed: status.update(f"{what}: {listed:,} entities")
-
-
-def _filter(text: str) -> tuple[str, MetadataValue]:
-    key, separator, value = text.partition("=")
-    if not key or not separator:
-        raise click.BadParameter(f"{text!r} is not KEY=VALUE.", param_hint="--filter")
-    try:
-        parsed: object = json.loads(value)
-    except ValueError:
-        return key, value
-    return key, parsed if isinstance(parsed, str | int | float | bool | list) else value
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
@@ -11,11 +12,15 @@ from typing import Any
 
 from celeriac.errors import ConfigurationError, EntityError, NotText
 from celeriac.model import (
+    BOUNDS,
+    COMPARED,
     Entity,
     FilterField,
     FilterType,
+    FilterValue,
     IndexSpec,
     MetadataValue,
+    Range,
     RenderedEntity,
     TextField,
     digest_of,
@@ -24,6 +29,8 @@ from celeriac.model import (
 MAX_CONTROL_SHARE = 0.05
 """Above this share of control characters a string is binary data, not text."""
 
+MAX_SHOWN = 80
+"""Characters of a value that a message shows."""
 MAX_NAMED = 12
 """Fields that a message names."""
 
@@ -142,25 +149,49 @@ def _checked(path: str, text: str) -> str:
     return text
 
 
-def wanted_value(field: FilterField, value: Any) -> MetadataValue:
+def wanted_value(field: FilterField, value: Any) -> FilterValue:
     """What a search filters by, in the form in which the field's values are kept; of a list, any
-    one may match.
+    one may match; bounds by name, `{"gte": 5}`, are a range.
 
     Raises:
-        ConfigurationError: it is no value of the field's type.
+        ConfigurationError: it is nothing that the field can be asked for.
     """
-    if field.type in _COMPOUND:
-        return value  # type: ignore[no-any-return]
-    wanted = value if isinstance(value, list) else [value]
     try:
-        if None in wanted:
-            raise TypeError
-        kept: list[Any] = [_CONVERSIONS[field.type](one) for one in wanted]
+        if isinstance(value, Mapping):
+            return _range(field, value)
+        if field.type in _COMPOUND:
+            return value  # type: ignore[no-any-return]
+        wanted = value if isinstance(value, list) else [value]
+        kept: list[Any] = [_wanted_scalar(field, one) for one in wanted]
     except (TypeError, ValueError, OverflowError, EntityError):
+        said = json.dumps(value, ensure_ascii=False, default=str)[:MAX_SHOWN]
         raise ConfigurationError(
-            f"The filter {field.key!r} is declared as {field.type}; {str(value)[:80]!r} is not one."
+            f"The filter {field.key!r} is declared as {field.type}; {said} is not "
+            f"{_allowed(field)}."
         ) from None
     return kept if isinstance(value, list) else kept[0]
+
+
+def _wanted_scalar(field: FilterField, value: Any) -> Any:
+    if value is None:
+        raise TypeError
+    return _CONVERSIONS[field.type](value)
+
+
+def _range(field: FilterField, bounds: Mapping[str, Any]) -> Range:
+    if field.type not in COMPARED or not bounds or not set(bounds) <= set(BOUNDS):
+        raise TypeError
+    return Range(**{name: _wanted_scalar(field, value) for name, value in bounds.items()})
+
+
+def _allowed(field: FilterField) -> str:
+    """What a filter on this field may be."""
+    if field.type in COMPARED:
+        first, last = _EXAMPLES[field.type]
+        return f'one, a list of them, or bounds such as {{"gte": {first}, "lt": {last}}}'
+    if field.type in _COMPOUND:
+        return "a value or a list of values"
+    return "one, or a list of them"
 
 
 def _filter_value(field: FilterField, value: Any) -> MetadataValue:
@@ -261,5 +292,11 @@ _CONVERSIONS: Mapping[FilterType, Callable[[Any], MetadataValue]] = {
     FilterType.LIST: _list,
     FilterType.DICTIONARY: _structure,
     FilterType.OBJECT: _structure,
+}
+_EXAMPLES = {
+    FilterType.INTEGER: ("5", "10"),
+    FilterType.FLOAT: ("0.5", "9.99"),
+    FilterType.DATE: ('"2026-01-01"', '"2027-01-01"'),
+    FilterType.DATETIME: ('"2026-01-01T00:00:00Z"', '"2027-01-01T00:00:00Z"'),
 }
 _COMPOUND = (FilterType.LIST, FilterType.DICTIONARY, FilterType.OBJECT)

@@ -123,7 +123,7 @@ def test_people_read_what_its_jobs_are_of(library: Library) -> None:
     database = library.catalog.database.engine.url.render_as_string(hide_password=False)
     cli = InProcess({"CELERIAC_DATABASE_URL": database})
     assert "acme / Handbook / small" in cli("jobs", "--tenant", TENANT).output
-    assert cli.json("jobs")[0]["entity_type"] == f"kb:{index.id}"
+    assert cli.json("jobs")[0]["entity_type"] == index.key
 
 
 def test_a_new_index_takes_up_the_documents_there_are(library: Library) -> None:
