@@ -19,6 +19,11 @@ blueprint = Blueprint("search", __name__, url_prefix=PREFIX, description="Search
 
 MAX_TEXT = 32_768
 MAX_HITS = 1_000
+FILTER = (
+    "What fields have to be, by key: a value, a list of which any value may match, or, of integer, "
+    'float, date and datetime fields, bounds such as `{"gte": 5, "lt": 10}` (`gte`, `gt`, `lte`, '
+    "`lt`)."
+)
 
 
 class Search(Strict):
@@ -32,7 +37,7 @@ class Search(Strict):
         keys=fields.String(),
         values=fields.Raw(),
         load_default=dict,
-        metadata={"description": "What fields have to be, by key; of a list any value may match."},
+        metadata={"description": FILTER},
     )
 
 

@@ -20,7 +20,6 @@ from redis.exceptions import RedisError
 
 from celeriac import errors
 from celeriac.errors import BrokerUnavailable, CeleriacError, ModelError, WorkerTimeout
-from celeriac.model import MetadataValue
 from celeriac.runtime import Runtime
 from celeriac.search import search
 
@@ -43,7 +42,7 @@ def ask(
     text: str,
     *,
     top_k: int,
-    filters: Mapping[str, MetadataValue],
+    filters: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """Have a worker search; the hits as dictionaries.
 

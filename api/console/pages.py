@@ -111,7 +111,11 @@ def schedules_page() -> str:
     tenants = _tenants()
     names = services().runtime.settings.configuration.tenants if tenants is None else tenants
     rows = [row for name in sorted(names) for row in schedules().of_tenant(name)]
-    return render_template("console/schedules.html", schedules=[shown(row) for row in rows])
+    return render_template(
+        "console/schedules.html",
+        schedules=[shown(row) for row in rows],
+        names=services().runtime.catalog.overviews.knowledge_base_names(tenants),
+    )
 
 
 @blueprint.get("/console/workers")
@@ -121,6 +125,7 @@ def workers_page() -> str:
     return render_template(
         "console/workers.html",
         workers=workers_alive(celery),
+        titles=_titles_of_active_jobs(),
         depth=services().dispatcher.depth(),
     )
 
@@ -138,6 +143,16 @@ def _tenants() -> frozenset[str] | None:
 
 def _summaries() -> list[IndexSummary]:
     return overview(services().runtime, _tenants())
+
+
+def _titles_of_active_jobs() -> dict[str, str]:
+    """What people call what the visible jobs that run or wait are about, by job id."""
+    read = services().runtime.catalog.overviews
+    titles = read.titles(_tenants())
+    return {
+        job.id: f"{job.tenant} / {titles.get(job.index_id, job.entity_type)}"
+        for job in read.active(_tenants())
+    }
 
 
 def _shown(job: Job, title: str | None = None) -> dict[str, Any]:

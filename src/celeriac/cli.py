@@ -7,14 +7,13 @@ standalone celeriac that does not run.
 `priority` and `schedules` go through the REST API.
 
 Exit status: 0 fine, 1 an error, told in one line on stderr, 2 wrong usage, 3 an audit found
-differences, a job did not succeed, a doctor warns or, with `--strict`, an entity could not be
-indexed.
+differences, a job did not succeed or would not, a doctor warns or, with `--strict`, an entity
+could not be indexed.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -37,8 +36,8 @@ from celeriac.cli_schedules import schedules
 from celeriac.doctor import Level, examine
 from celeriac.errors import CeleriacError, ConfigurationError
 from celeriac.explain import explain as run_explain
+from celeriac.filter_text import parse_filters
 from celeriac.generations import index_of
-from celeriac.model import MetadataValue
 from celeriac.plan import plan as run_plan
 from celeriac.runtime import Runtime
 from celeriac.search import search as run_search
@@ -90,10 +89,15 @@ for _command in COMMANDS:
 @of_type
 @as_json
 def plan(tenant: str, entity_type: str, as_json: bool) -> None:
-    """Tell what a reindex would do, without writing anything."""
+    """Tell what a reindex would do, without writing anything.
+
+    Ends with status 3 where the reindex would fail.
+    """
     with _runtime() as runtime, _counting("listing the source") as listed:
         found = run_plan(runtime, tenant, entity_type, checkpoint=listed)
     terminal.show_json(found) if as_json else console.show_plan(found)
+    if found.refusal is not None:
+        sys.exit(DIFFERENT)
 
 
 @main.command()
@@ -131,13 +135,22 @@ def explain(tenant: str, entity_type: str, entity_id: str, as_json: bool) -> Non
 @of_type
 @click.argument("text")
 @click.option("--top-k", type=click.IntRange(1, 1000), default=10, show_default=True)
-@click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="May be repeated.")
+@click.option(
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Or KEY=[A, B], KEY>=VALUE and so on; may be repeated.",
+)
 @as_json
 def search(
     *, tenant: str, entity_type: str, text: str, top_k: int, filters: tuple[str, ...], as_json: bool
 ) -> None:
     """Find the chunks nearest to TEXT; loads the model."""
-    wanted = dict(_filter(one) for one in filters)
+    try:
+        wanted = parse_filters(filters)
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error), param_hint="--filter") from error
     with _runtime() as runtime:
         hits = run_search(runtime, tenant, entity_type, text, top_k=top_k, filters=wanted)
     terminal.show_json({"hits": hits}) if as_json else console.show_hits(hits)
@@ -151,7 +164,8 @@ def jobs(tenant: str | None, limit: int, as_json: bool) -> None:
     """List the newest jobs."""
     with _runtime(store=False) as runtime:
         found = runtime.catalog.jobs.recent(tenant=tenant, limit=limit)
-    terminal.show_json(found) if as_json else console.show_jobs(found)
+        titles = runtime.catalog.overviews.titles(None if tenant is None else [tenant])
+    terminal.show_json(found) if as_json else console.show_jobs(found, titles)
 
 
 @main.command()
@@ -240,17 +254,6 @@ def _counting(what: str) -> Iterator[Callable[[int], None]]:
     """Show on stderr how far it is, where that is a terminal."""
     with terminal.output(errors=True).status(what) as status:
         yield lambda listed: status.update(f"{what}: {listed:,} entities")
-
-
-def _filter(text: str) -> tuple[str, MetadataValue]:
-    key, separator, value = text.partition("=")
-    if not key or not separator:
-        raise click.BadParameter(f"{text!r} is not KEY=VALUE.", param_hint="--filter")
-    try:
-        parsed: object = json.loads(value)
-    except ValueError:
-        return key, value
-    return key, parsed if isinstance(parsed, str | int | float | bool | list) else value
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -65,7 +65,7 @@ def show_plan(plan: Plan) -> None:
         ("listed", f"{plan.listed:,}"),
         ("add", f"{plan.added:,}"),
         ("change", f"{plan.changed:,}"),
-        ("remove", f"{plan.removed + plan.emptied:,}{_removal_note(plan)}"),
+        ("remove", f"{plan.removed + plan.emptied:,}"),
         ("leave", f"{plan.unchanged:,}"),
         ("fail", f"{plan.failed:,}"),
         ("embed", f"{plan.chunks_to_embed:,} chunks, {plan.tokens_to_embed:,} tokens"),
@@ -73,7 +73,9 @@ def show_plan(plan: Plan) -> None:
         ("time", _expected(plan)),
     ]
     show_rows(rows)
-    if plan.builds:
+    if plan.refusal is not None:
+        say(f"A reindex would fail: {plan.refusal}")
+    if plan.builds and (plan.refusal is None or plan.changes):
         say(_building(plan))
     if plan.rejected is not None:
         say(
@@ -85,12 +87,6 @@ def show_plan(plan: Plan) -> None:
     _show_errors(plan.errors, plan.failed)
 
 
-def _removal_note(plan: Plan) -> str:
-    if not plan.removal_refused:
-        return ""
-    return "; the index would lose more than one job may remove: that has to be confirmed"
-
-
 def _expected(plan: Plan) -> str:
     if plan.expected_seconds is None or plan.throughput is None:
         return "not measured yet"
@@ -99,7 +95,7 @@ def _expected(plan: Plan) -> str:
 
 def _building(plan: Plan) -> str:
     if plan.live_generation is None:
-        return "Nothing is indexed yet: the index is built."
+        return "Nothing is indexed yet: a reindex builds the index."
     return (
         f"Generation {plan.generation} is built beside {plan.live_generation}, which is searched "
         "until it is complete, because the declaration changed:"
@@ -254,16 +250,17 @@ def show_new_key(key: ApiKey, secret: Secret) -> None:
     say("follows the last _ of the key is the client_secret.")
 
 
-def show_jobs(jobs: Sequence[Job]) -> None:
+def show_jobs(jobs: Sequence[Job], titles: Mapping[str, str]) -> None:
+    """Jobs; `titles` says what people call indexes of knowledge bases, by index id."""
     table = table_of(
         *("job", "index", "mode", "state", "created", "took", "listed", "indexed", "failed")
     )
     for job in jobs:
         took = "" if job.finished_at is None else job.finished_at - (job.started_at or 0.0)
-        counters = job.counters
+        counters, title = job.counters, titles.get(job.index_id)
         cells = (
             job.id,
-            f"{job.tenant}/{job.entity_type}",
+            f"{job.tenant} / {title}" if title else f"{job.tenant}/{job.entity_type}",
             job.mode,
             f"{job.state}, paused" if job.paused else job.state,
             moment(job.created_at),
@@ -382,7 +379,13 @@ def _shortfall(state: str, counters: Counters) -> list[Row]:
 
 
 def _show_errors(errors: Sequence[EntityFailure], count: int) -> None:
-    for error in errors[:SHOWN_IDS]:
-        say(f"  {error.entity_id or '(no id)'}: {error.error_class}: {error.message}")
-    if count > SHOWN_IDS:
+    """The first errors, those that say the same together."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for error in errors:
+        ids = alike.setdefault((error.error_class, error.message), [])
+        ids.append(error.entity_id or "(no id)")
+    for (error_class, message), ids in list(alike.items())[:SHOWN_IDS]:
+        more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
+        say(f"  {', '.join(ids[:SHOWN_IDS])}{more}: {error_class}: {message}")
+    if count > len(errors) or len(alike) > SHOWN_IDS:
         say(f"  ... {count:,} entities fail in all")

@@ -82,6 +82,27 @@ class FilterField:
     description: str = ""
 
 
+COMPARED = (FilterType.INTEGER, FilterType.FLOAT, FilterType.DATE, FilterType.DATETIME)
+"""Types whose values have an order that searches can go by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Bounds that the value of a filter field has to keep; numbers, or dates and datetimes in ISO
+    8601, UTC where they name no zone."""
+
+    gte: int | float | str | None = None
+    gt: int | float | str | None = None
+    lte: int | float | str | None = None
+    lt: int | float | str | None = None
+
+
+BOUNDS = tuple(field.name for field in fields(Range))
+
+FilterValue = MetadataValue | Range
+"""What a search asks of a filter field: the value, one of several, or bounds."""
+
+
 @dataclass(frozen=True, slots=True)
 class IndexSpec:
     """Everything that shapes an index's vectors and payloads.

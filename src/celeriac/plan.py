@@ -30,6 +30,7 @@ from celeriac.throughput import Throughput, throughput_of
 
 FIRST_ERRORS = 10
 LAST_JOBS = 20
+_MASS_REMOVAL = "The index would lose more than one job may remove: that has to be confirmed."
 """Succeeded jobs whose speed is looked at."""
 
 Checkpoint = Callable[[int], None]
@@ -75,6 +76,8 @@ class Plan:
     """tiktoken tokens of the chunks to embed."""
     chunks_reused: int
     """Chunks of added and changed entities whose vector is there or computed once for several."""
+    refusal: str | None
+    """Why the job would fail; None where it would not."""
     throughput: Throughput | None
     """Of this index's last succeeded jobs; None where there is none."""
     expected_seconds: float | None
@@ -318,10 +321,18 @@ def _is_refused(counts: _Counts, limit: float) -> bool:
     return gone > limit * markers or counts.lost > limit * counts.live_markers
 
 
+def _total_failure(counts: _Counts) -> str | None:
+    """As the end of a job says."""
+    if not counts.listed or counts.failed < counts.listed:
+        return None
+    return f"None of the {counts.listed} listed entities can be indexed."
+
+
 def _plan(
     declared: EntityType, target: _Target, counts: _Counts, throughput: Throughput | None
 ) -> Plan:
     live = target.live.number if target.live else None
+    refused = _is_refused(counts, declared.removal_limit)
     return Plan(
         tenant=declared.tenant,
         entity_type=declared.name,
@@ -338,7 +349,8 @@ def _plan(
         failed=counts.failed,
         emptied=counts.emptied,
         removed=counts.removed,
-        removal_refused=_is_refused(counts, declared.removal_limit),
+        removal_refused=refused,
+        refusal=_total_failure(counts) or (_MASS_REMOVAL if refused else None),
         errors=tuple(counts.errors),
         chunks_to_embed=counts.chunks_to_embed,
         tokens_to_embed=counts.tokens_to_embed,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import difflib
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -11,11 +13,15 @@ from typing import Any
 
 from celeriac.errors import ConfigurationError, EntityError, NotText
 from celeriac.model import (
+    BOUNDS,
+    COMPARED,
     Entity,
     FilterField,
     FilterType,
+    FilterValue,
     IndexSpec,
     MetadataValue,
+    Range,
     RenderedEntity,
     TextField,
     digest_of,
@@ -24,6 +30,8 @@ from celeriac.model import (
 MAX_CONTROL_SHARE = 0.05
 """Above this share of control characters a string is binary data, not text."""
 
+MAX_SHOWN = 80
+"""Characters of a value that a message shows."""
 MAX_NAMED = 12
 """Fields that a message names."""
 
@@ -58,17 +66,34 @@ class Renderer:
         return RenderedEntity(entity.id, text, metadata, lacking)
 
     def _lacking(self, entity: Entity) -> str:
-        declared = ", ".join(field.path for field in self._spec.text_fields)
-        given = [repr(str(name)) for name in entity.fields]
-        more = ", ..." if len(given) > MAX_NAMED else ""
+        declared = [field.path for field in self._spec.text_fields]
+        meant = [near_field(path, entity.fields) for path in declared]
+        hints = [f"{one!r}" for one in dict.fromkeys(meant) if one is not None]
         return (
-            f"None of the text fields ({declared}) holds any text; "
-            f"the entity has {', '.join(given[:MAX_NAMED]) or 'no fields'}{more}."
+            f"None of the text fields ({', '.join(declared)}) holds any text; "
+            f"the entity has {named_fields(entity.fields)}."
+            + (f" Did you mean {', '.join(hints)}?" if hints else "")
         )
 
     def fingerprint(self, rendered: RenderedEntity) -> str:
         """Digest of everything that shapes the entity's points."""
         return digest_of([self._spec_digest, rendered.text, dict(rendered.metadata)])
+
+
+def named_fields(fields: Mapping[str, Any]) -> str:
+    """The first of these fields, for a message."""
+    given = [repr(str(name)) for name in fields]
+    more = ", ..." if len(given) > MAX_NAMED else ""
+    return f"{', '.join(given[:MAX_NAMED]) or 'no fields'}{more}"
+
+
+def near_field(path: str, fields: Mapping[str, Any]) -> str | None:
+    """The field whose name is most like a path under which there is nothing."""
+    if path in fields or path.partition(".")[0] in fields:
+        return None
+    by_fold = {str(name).casefold(): str(name) for name in fields}
+    near = difflib.get_close_matches(path.casefold(), by_fold, n=1)
+    return by_fold[near[0]] if near else None
 
 
 def value_at(fields: Mapping[str, Any], path: str) -> Any:
@@ -128,25 +153,49 @@ def _checked(path: str, text: str) -> str:
     return text
 
 
-def wanted_value(field: FilterField, value: Any) -> MetadataValue:
+def wanted_value(field: FilterField, value: Any) -> FilterValue:
     """What a search filters by, in the form in which the field's values are kept; of a list, any
-    one may match.
+    one may match; bounds by name, `{"gte": 5}`, are a range.
 
     Raises:
-        ConfigurationError: it is no value of the field's type.
+        ConfigurationError: it is nothing that the field can be asked for.
     """
-    if field.type in _COMPOUND:
-        return value  # type: ignore[no-any-return]
-    wanted = value if isinstance(value, list) else [value]
     try:
-        if None in wanted:
-            raise TypeError
-        kept: list[Any] = [_CONVERSIONS[field.type](one) for one in wanted]
+        if isinstance(value, Mapping):
+            return _range(field, value)
+        if field.type in _COMPOUND:
+            return value  # type: ignore[no-any-return]
+        wanted = value if isinstance(value, list) else [value]
+        kept: list[Any] = [_wanted_scalar(field, one) for one in wanted]
     except (TypeError, ValueError, OverflowError, EntityError):
+        said = json.dumps(value, ensure_ascii=False, default=str)[:MAX_SHOWN]
         raise ConfigurationError(
-            f"The filter {field.key!r} is declared as {field.type}; {str(value)[:80]!r} is not one."
+            f"The filter {field.key!r} is declared as {field.type}; {said} is not "
+            f"{_allowed(field)}."
         ) from None
     return kept if isinstance(value, list) else kept[0]
+
+
+def _wanted_scalar(field: FilterField, value: Any) -> Any:
+    if value is None:
+        raise TypeError
+    return _CONVERSIONS[field.type](value)
+
+
+def _range(field: FilterField, bounds: Mapping[str, Any]) -> Range:
+    if field.type not in COMPARED or not bounds or not set(bounds) <= set(BOUNDS):
+        raise TypeError
+    return Range(**{name: _wanted_scalar(field, value) for name, value in bounds.items()})
+
+
+def _allowed(field: FilterField) -> str:
+    """What a filter on this field may be."""
+    if field.type in COMPARED:
+        first, last = _EXAMPLES[field.type]
+        return f'one, a list of them, or bounds such as {{"gte": {first}, "lt": {last}}}'
+    if field.type in _COMPOUND:
+        return "a value or a list of values"
+    return "one, or a list of them"
 
 
 def _filter_value(field: FilterField, value: Any) -> MetadataValue:
@@ -247,5 +296,11 @@ _CONVERSIONS: Mapping[FilterType, Callable[[Any], MetadataValue]] = {
     FilterType.LIST: _list,
     FilterType.DICTIONARY: _structure,
     FilterType.OBJECT: _structure,
+}
+_EXAMPLES = {
+    FilterType.INTEGER: ("5", "10"),
+    FilterType.FLOAT: ("0.5", "9.99"),
+    FilterType.DATE: ('"2026-01-01"', '"2027-01-01"'),
+    FilterType.DATETIME: ('"2026-01-01T00:00:00Z"', '"2027-01-01T00:00:00Z"'),
 }
 _COMPOUND = (FilterType.LIST, FilterType.DICTIONARY, FilterType.OBJECT)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from celeriac.catalog.indexes import Generation, GenerationState
 from celeriac.errors import ConfigurationError
 from celeriac.generations import has_its_model, live_generation
-from celeriac.model import FilterField, MetadataValue
+from celeriac.model import FilterField, FilterValue
 from celeriac.rendering import wanted_value
 from celeriac.runtime import Runtime
 from celeriac.store.base import Hit
@@ -22,9 +23,11 @@ def search(
     text: str,
     *,
     top_k: int = 10,
-    filters: Mapping[str, MetadataValue] | None = None,
+    filters: Mapping[str, Any] | None = None,
 ) -> list[Hit]:
     """The `top_k` chunks nearest to `text` in the live generation, best first.
+
+    `filters` are by key what `wanted_value` takes.
 
     Raises:
         NotFound: no such entity type, or nothing was indexed for it yet.
@@ -47,7 +50,7 @@ def nearest(
     text: str,
     *,
     top_k: int,
-    filters: Mapping[str, MetadataValue] | None = None,
+    filters: Mapping[str, FilterValue] | None = None,
 ) -> list[Hit]:
     """Likewise in a given generation.
 
@@ -63,9 +66,7 @@ def nearest(
     return runtime.store.search(generation.partition, vector, top_k=top_k, filters=filters)
 
 
-def _wanted(
-    filters: Mapping[str, MetadataValue], fields: Sequence[FilterField]
-) -> dict[str, MetadataValue]:
+def _wanted(filters: Mapping[str, Any], fields: Sequence[FilterField]) -> dict[str, FilterValue]:
     """The filters as the fields' values are kept: "7" finds the integer 7."""
     declared = {field.key: field for field in fields}
     unknown = sorted(set(filters) - set(declared))

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from celeriac.errors import ConfigurationError, EntityError, NotFound, StoreMismatch
-from celeriac.model import FilterField, FilterType, MetadataValue, Partition
+from celeriac.model import FilterField, FilterType, MetadataValue, Partition, Range
 from celeriac.store.base import VOID, Point, StoredChunk, VectorStore
 
 DIMENSION = 8
@@ -540,6 +540,31 @@ class StoreContract:
         assert found([other, same]) == found(same)
         assert found([other]) == set()
         assert found([]) == set()
+
+    @pytest.mark.parametrize(
+        ("key", "bounds", "found"),
+        [
+            ("stock", Range(gte=2), "bc"),
+            ("stock", Range(gt=2), "c"),
+            ("stock", Range(lte=2), "ab"),
+            ("stock", Range(gte=2, lt=3), "b"),
+            ("price", Range(gt=1.5, lte=3.0), "b"),
+            ("released", Range(gte="2026-02-01"), "bc"),
+            ("released", Range(gt="2026-02-01", lte="2026-03-01"), "c"),
+            ("changed", Range(lt="2026-02-01T12:00:00+01:00"), "a"),
+            ("changed", Range(lte="2026-02-01T12:00:00+01:00"), "ab"),
+            ("changed", Range(gte="2026-02-01T11:00:00", lt="2026-02-01T11:00:01"), "b"),
+        ],
+    )
+    def test_a_filter_takes_what_is_within_bounds(
+        self, store: VectorStore, partition: Partition, key: str, bounds: Range, found: str
+    ) -> None:
+        for number, name in enumerate("abc", start=1):
+            at = f"2026-0{number}-01T11:00:00+00:00"
+            values = {"stock": number, "price": number * 1.5, "released": at[:10], "changed": at}
+            store.upsert(partition, points_of(name, [name], metadata=values))
+        hits = store.search(partition, vector_of("x"), top_k=9, filters={key: bounds})
+        assert "".join(sorted(hit.entity_id for hit in hits)) == found
 
     def test_filters_must_all_hold(self, store: VectorStore, partition: Partition) -> None:
         store.upsert(partition, points_of("a", ["a"], metadata={"code": "A", "stock": 1}))

@@ -220,6 +220,9 @@ def test_a_search_finds_the_text_itself(cli: Cli, documents: list[Json], live: P
     hits = cli.json("search", "shop", "article", text, *filtered)["hits"]
     assert {hit["metadata"]["year"] for hit in hits} == {1963}
     assert "d3" in cli("search", "shop", "article", text, *filtered).stdout
+    within = ("--filter", "year>1961", "--filter", "year<=1963", "--top-k", "200")
+    hits = cli.json("search", "shop", "article", text, *within)["hits"]
+    assert {hit["metadata"]["year"] for hit in hits} == {1962, 1963}
     assert "no filter field" in cli.error("search", "shop", "article", "x", "--filter", "x=1")
 
 

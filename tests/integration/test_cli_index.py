@@ -92,6 +92,23 @@ def test_into_a_server_under_a_tenant_of_its_own(
     assert f"CELERIAC_QDRANT_URL={qdrant_server.url}" in shown
 
 
+def test_a_plan_says_that_a_reindex_would_fail_and_what_was_meant(tmp_path: Path) -> None:
+    records = [{"Title": f"Record {number}", "sku": str(number)} for number in range(12)]
+    (tmp_path / "shop.jsonl").write_text("\n".join(map(json.dumps, records)), "utf-8")
+    cli = InProcess({"CELERIAC_HOME": str(tmp_path / "home")})
+    options = ("--model", "stub", "--id", "sku", "--name", "shop")
+    cli("index", str(tmp_path / "shop.jsonl"), *options, "--text-field", "titel", status=3)
+    declared = {"CELERIAC_CONFIG": str(tmp_path / "home" / "indexed.yaml"), **cli.environment}
+    said = InProcess(declared)("plan", "local", "shop", status=3).output
+    assert "A reindex would fail: None of the 12 listed entities can be indexed." in said
+    assert "0, 1, 2, 3, 4 and 5 more: EmptyText" in said
+    assert "Did you mean 'Title'?" in said
+    assert "Nothing is indexed yet" not in said
+    wrong_id = ("--text-field", "Title", "--id", "sk", "--name", "shop")
+    said = cli("index", str(tmp_path / "shop.jsonl"), "--model", "stub", *wrong_id, status=3).output
+    assert "The record has 'Title', 'sku'. Did you mean 'sku'?" in said
+
+
 def test_records_need_an_id_and_text_fields(tmp_path: Path) -> None:
     records = tmp_path / "records.jsonl"
     records.write_text("".join(json.dumps({"sku": n, "name": f"N {n}"}) + "\n" for n in range(3)))

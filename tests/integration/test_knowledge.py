@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from api_server import InProcess
 from harness import NAME, TENANT, Messages, World
 from marshmallow import ValidationError
 from oracle import expected_chunks, indexed_chunks
@@ -30,6 +31,7 @@ from celeriac.errors import (
 )
 from celeriac.knowledge import MAX_DOCUMENT, Knowledge
 from celeriac.model import Entity, Splitting, TextField
+from celeriac.overview import overview
 from celeriac.sources.registry import load_options
 from celeriac.voice import VoiceLibrary, new_document
 
@@ -111,6 +113,17 @@ def test_an_uploaded_document_is_indexed_in_every_index(library: Library) -> Non
         assert (entry.state, entry.used_bytes) == (EntryState.INDEXED, document.size_bytes)
         assert entry.embedded_at is not None
         assert entry.job_id is not None
+
+
+def test_people_read_what_its_jobs_are_of(library: Library) -> None:
+    index = library.new_index("small")
+    titles = {one.id: one.title for one in overview(library.world.runtime, [TENANT])}
+    assert titles[index.id] == "Handbook / small"
+    library.knowledge.start_indexing(index)
+    database = library.catalog.database.engine.url.render_as_string(hide_password=False)
+    cli = InProcess({"CELERIAC_DATABASE_URL": database})
+    assert "acme / Handbook / small" in cli("jobs", "--tenant", TENANT).output
+    assert cli.json("jobs")[0]["entity_type"] == index.key
 
 
 def test_a_new_index_takes_up_the_documents_there_are(library: Library) -> None:

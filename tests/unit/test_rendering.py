@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from celeriac.errors import ConfigurationError
+from celeriac.filter_text import parse_filters
 from celeriac.model import (
     Entity,
     FilterField,
     FilterType,
     IndexSpec,
+    Range,
     Splitting,
     SplittingMethod,
     TextField,
@@ -63,6 +65,12 @@ def test_one_with_text_lacks_nothing() -> None:
         (FilterType.FLOAT, "7.5", 7.5),
         (FilterType.BOOLEAN, "True", True),
         (FilterType.DATE, "2024-02-29", "2024-02-29"),
+        (FilterType.FLOAT, {"gte": "50"}, Range(gte=50.0)),
+        (
+            FilterType.DATE,
+            {"gt": "2024-02-29", "lt": "2025-01-01"},
+            Range(gt="2024-02-29", lt="2025-01-01"),
+        ),
         (FilterType.LIST, "red", "red"),
         (FilterType.DICTIONARY, "colour=red", "colour=red"),
     ],
@@ -82,9 +90,45 @@ def test_a_filter_asks_for_a_value_as_it_is_kept(kind: FilterType, given: Any, k
         (FilterType.BOOLEAN, "maybe"),
         (FilterType.DATE, "2023-02-29"),
         (FilterType.STRING, {"a": 1}),
+        (FilterType.STRING, {"gte": "a"}),
+        (FilterType.LIST, {"gte": 1}),
+        (FilterType.INTEGER, {}),
+        (FilterType.INTEGER, {"from": 1}),
+        (FilterType.INTEGER, {"gte": None}),
+        (FilterType.INTEGER, {"gte": [1]}),
         (FilterType.STRING, "a\0b"),
     ],
 )
 def test_a_filter_of_another_type_is_refused_by_name(kind: FilterType, given: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"The filter 'key' is declared as {kind};"):
         wanted_value(FilterField("key", kind), given)
+
+
+def test_what_a_filter_can_be_is_said() -> None:
+    price = FilterField("price", FilterType.FLOAT)
+    with pytest.raises(ConfigurationError) as refused:
+        wanted_value(price, {"min": 50})
+    assert str(refused.value) == (
+        "The filter 'price' is declared as float; {\"min\": 50} is not one, a list of them, or "
+        'bounds such as {"gte": 0.5, "lt": 9.99}.'
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [
+        (["code=A1"], {"code": "A1"}),
+        (["price >= 50", "price<99.5"], {"price": {"gte": 50, "lt": 99.5}}),
+        (['code=["A", "B"]'], {"code": ["A", "B"]}),
+        (["day>2026-01-01"], {"day": {"gt": "2026-01-01"}}),
+        (["sum=a=b"], {"sum": "a=b"}),
+    ],
+)
+def test_filters_are_written_as_conditions(written: list[str], asked: dict[str, Any]) -> None:
+    assert parse_filters(written) == asked
+
+
+@pytest.mark.parametrize("written", ["", "code", "=1", ">=1"])
+def test_what_is_no_condition_is_refused(written: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no filter: write KEY=VALUE"):
+        parse_filters([written])

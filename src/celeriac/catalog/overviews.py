@@ -11,7 +11,14 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, true
 from celeriac.catalog.database import Database
 from celeriac.catalog.indexes import Generation, IndexRow, generation_of
 from celeriac.catalog.jobs import ACTIVE, FINAL, Job, JobMode, JobState, job_of
-from celeriac.catalog.tables import generations, indexes, job_errors, jobs, knowledge_indexes
+from celeriac.catalog.tables import (
+    generations,
+    indexes,
+    job_errors,
+    jobs,
+    knowledge_bases,
+    knowledge_indexes,
+)
 from celeriac.errors import DuplicateId
 
 Tenants = Collection[str] | None
@@ -59,12 +66,27 @@ class Overviews:
             return {row.index_id: generation_of(row) for row in found}
 
     def titles(self, tenants: Tenants) -> dict[str, str]:
-        """The names that people gave to indexes of knowledge bases, by index id."""
-        query = select(knowledge_indexes.c.id, knowledge_indexes.c.name).join(
-            indexes, indexes.c.id == knowledge_indexes.c.id
+        """What people call indexes of knowledge bases, `Handbook / small`, by index id."""
+        query = (
+            select(
+                knowledge_indexes.c.id,
+                knowledge_indexes.c.name,
+                knowledge_bases.c.name.label("knowledge_base"),
+            )
+            .join(knowledge_bases, knowledge_bases.c.id == knowledge_indexes.c.knowledge_base_id)
+            .where(_of(knowledge_bases.c.tenant, tenants), knowledge_indexes.c.deleted_at.is_(None))
         )
+        with self._database.read() as connection:
+            return {
+                row.id: f"{row.knowledge_base} / {row.name or row.id}"
+                for row in connection.execute(query)
+            }
+
+    def knowledge_base_names(self, tenants: Tenants) -> dict[str, str]:
+        """What people call knowledge bases, by id."""
+        query = select(knowledge_bases.c.id, knowledge_bases.c.name)
         query = query.where(
-            _of(indexes.c.tenant, tenants), knowledge_indexes.c.deleted_at.is_(None)
+            _of(knowledge_bases.c.tenant, tenants), knowledge_bases.c.deleted_at.is_(None)
         )
         with self._database.read() as connection:
             return {row.id: row.name for row in connection.execute(query)}

@@ -7,7 +7,7 @@ from typing import Any
 
 from celeriac.errors import DuplicateId, EntityError, MissingId, UnreadableDocument
 from celeriac.model import Entity, EntityFailure, Page, storable
-from celeriac.rendering import value_at
+from celeriac.rendering import named_fields, near_field, value_at
 
 MAX_ID_LENGTH = 512
 EXACT_FLOAT = 2**53
@@ -26,7 +26,7 @@ def entity_id(fields: Mapping[str, Any], path: str, place: str) -> str:
     if value is None:
         raise MissingId(
             f"{place} has no id: there is nothing under {path!r}; "
-            "the source's `id` names the field that holds it."
+            f"the source's `id` names the field that holds it.{_meant(path, fields)}"
         )
     text = _id_text(value)
     if text is None:
@@ -103,6 +103,15 @@ class PageBuilder:
         return Page(
             tuple(self._entities), next_cursor, tuple(self._failures), self.bytes_read, total
         )
+
+
+def _meant(path: str, fields: Mapping[str, Any]) -> str:
+    """What the record has instead of a field that it lacks."""
+    if path in fields:
+        return ""
+    near = near_field(path, fields)
+    hint = f" Did you mean {near!r}?" if near else ""
+    return f" The record has {named_fields(fields)}.{hint}"
 
 
 def _id_text(value: object) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from celeriac.model import FilterField, MetadataValue, Partition
+from celeriac.model import FilterField, FilterValue, MetadataValue, Partition
 
 VOID = ""
 """The fingerprint of a marker whose entity is being rewritten."""
@@ -204,7 +204,7 @@ class VectorStore(Protocol):
         vector: NDArray[np.float32],
         *,
         top_k: int,
-        filters: Mapping[str, MetadataValue] | None = None,
+        filters: Mapping[str, FilterValue] | None = None,
         exact: bool = False,
     ) -> list[Hit]:
         """The `top_k` chunks of highest cosine similarity, best first.
@@ -212,8 +212,8 @@ class VectorStore(Protocol):
         A graph may miss one of them, unless the search is to be `exact`: every point is compared.
 
         `filters` gives filter field keys and the value each must have (one of, for a list; where
-        the field itself is a list, any of its elements counts). Text in the form of a date or
-        datetime stands for its instant, UTC where it names no zone.
+        the field itself is a list, any of its elements counts), or the range it must be in. Text in
+        the form of a date or datetime stands for its instant, UTC where it names no zone.
         """
         ...
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from qdrant_client import models
 
 from celeriac.errors import ConfigurationError
-from celeriac.model import MetadataValue, Partition, Scalar
+from celeriac.model import BOUNDS, FilterValue, Partition, Range, Scalar
 from celeriac.store import payload
 
 _NO_MARKER = models.IsEmptyCondition(is_empty=models.PayloadField(key=payload.MARKER))
@@ -22,7 +22,7 @@ _DATETIME = re.compile(
 
 def partition_filter(
     partition: Partition,
-    filters: Mapping[str, MetadataValue] | None = None,
+    filters: Mapping[str, FilterValue] | None = None,
     *,
     markers_only: bool = False,
 ) -> models.Filter:
@@ -48,13 +48,28 @@ def field_path(key: str) -> str:
     return f'{payload.METADATA}."{key}"'
 
 
-def _condition(path: str, value: MetadataValue) -> models.Condition:
+def _condition(path: str, value: FilterValue) -> models.Condition:
+    if isinstance(value, Range):
+        return _range_condition(path, value)
     if not isinstance(value, list):
         return _scalar_condition(path, value)
     words = [one for one in value if isinstance(one, str) and _instant(one) is None]
     if len(words) == len(value):
         return models.FieldCondition(key=path, match=models.MatchAny(any=words))
     return models.Filter(should=[_scalar_condition(path, one) for one in value])
+
+
+def _range_condition(path: str, wanted: Range) -> models.FieldCondition:
+    """In Qdrant bounds are floats: those beyond 2**53 are compared as the nearest one."""
+    given = {name: bound for name in BOUNDS if (bound := getattr(wanted, name)) is not None}
+    instants = {
+        name: instant
+        for name, bound in given.items()
+        if isinstance(bound, str) and (instant := _instant(bound)) is not None
+    }
+    if instants:
+        return models.FieldCondition(key=path, range=models.DatetimeRange(**instants))
+    return models.FieldCondition(key=path, range=models.Range(**given))
 
 
 def _scalar_condition(path: str, value: Scalar) -> models.FieldCondition:

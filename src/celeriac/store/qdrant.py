@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
 
 from celeriac.errors import CollectionMissing
-from celeriac.model import FilterField, MetadataValue, Partition
+from celeriac.model import FilterField, FilterValue, Partition
 from celeriac.store import payload
 from celeriac.store.base import VOID, Fault, Hit, Indexing, Marker, Point, StoredChunk
 from celeriac.store.collections import Collections
@@ -146,7 +146,7 @@ class QdrantStore:
         vector: NDArray[np.float32],
         *,
         top_k: int,
-        filters: Mapping[str, MetadataValue] | None = None,
+        filters: Mapping[str, FilterValue] | None = None,
         exact: bool = False,
     ) -> list[Hit]:
         if any(value == [] for value in (filters or {}).values()):
