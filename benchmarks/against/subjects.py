@@ -207,6 +207,7 @@ class Subject:
 
     def reset(self) -> None:
         """No collection, no state."""
+        self._end_redis()
         for name in self._collections():
             self._client.delete_collection(name)
         shutil.rmtree(self._state, ignore_errors=True)
@@ -243,15 +244,19 @@ class Subject:
                 redis.restore(key, 0, value)
 
     def close(self) -> None:
-        """End what is left: a driver, and the Redis of a celeriac that was killed."""
+        """End what is left."""
         if self._spare is not None:
             self._spare.close()
-        for endpoint in self._state.glob("home/redis/endpoint.json"):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(json.loads(endpoint.read_text())["pid"], signal.SIGTERM)
+        self._end_redis()
         self._client.close()
 
     # Inside
+
+    def _end_redis(self) -> None:
+        """End the Redis of a celeriac that was killed; one that ends by itself leaves none."""
+        for endpoint in self._state.glob("home/redis/endpoint.json"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(json.loads(endpoint.read_text())["pid"], signal.SIGKILL)
 
     def _split(self, texts: list[str]) -> list[list[str]]:
         if self.system.split is not None:
