@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -16,20 +16,22 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from celeriac.audit import Audit
-from celeriac.backup import Backup
-from celeriac.capacity import Needs, Time
-from celeriac.catalog.api_keys import ApiKey, FoundKey
-from celeriac.catalog.indexes import Generation
-from celeriac.catalog.jobs import Job
-from celeriac.comparison import Findings
-from celeriac.doctor import Finding, Level
-from celeriac.explain import Explanation
 from celeriac.model import EntityFailure, IndexSpec
-from celeriac.plan import Plan
-from celeriac.remote import JobResource
-from celeriac.security.secrets import Secret
-from celeriac.store.base import Hit
+
+if TYPE_CHECKING:  # what makes these takes seconds to import
+    from celeriac.audit import Audit
+    from celeriac.backup import Backup
+    from celeriac.capacity import Needs, Time
+    from celeriac.catalog.api_keys import ApiKey, FoundKey
+    from celeriac.catalog.indexes import Generation
+    from celeriac.catalog.jobs import Job
+    from celeriac.comparison import Findings
+    from celeriac.doctor import Finding
+    from celeriac.explain import Explanation
+    from celeriac.plan import Plan
+    from celeriac.remote import JobResource
+    from celeriac.security.secrets import Secret
+    from celeriac.store.base import Hit
 
 PIPED_WIDTH = 160
 """Columns where the output is no terminal."""
@@ -334,6 +336,8 @@ def show_backup(backup: Backup, what: str) -> None:
 
 def show_findings(findings: Iterable[Finding]) -> None:
     """What a doctor found, each with what to do."""
+    from celeriac.doctor import Level
+
     table = _table("", "check", "found", "what to do")
     for one in findings:
         style = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}[one.level]
