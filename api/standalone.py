@@ -57,7 +57,7 @@ def main() -> int:
 
 def serve(settings: Settings, stack: ExitStack) -> None:
     """Start the parts in order, run, and stop them in reverse."""
-    stack.enter_context(home_lock(settings.home))
+    stack.enter_context(home_lock(settings.home, "a standalone celeriac (make up)"))
     listening = stack.enter_context(_listening(settings))
     own_key = settings.api_key is not None
     settings = _filled_in(settings, stack)

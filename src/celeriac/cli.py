@@ -13,35 +13,30 @@ could not be indexed.
 
 from __future__ import annotations
 
-import fcntl
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 import celeriac
 from celeriac import console, terminal
-from celeriac.audit import audit as run_audit
 from celeriac.cli_backup import backup, restore
 from celeriac.cli_capacity import capacity
 from celeriac.cli_index import index
 from celeriac.cli_jobs import COMMANDS
 from celeriac.cli_keys import keys
-from celeriac.cli_options import as_json, of_type, strict
+from celeriac.cli_options import as_json, of_type, strict, this_command
 from celeriac.cli_schedules import schedules
-from celeriac.doctor import Level, examine
 from celeriac.errors import CeleriacError, ConfigurationError
-from celeriac.explain import explain as run_explain
 from celeriac.filter_text import parse_filters
-from celeriac.generations import index_of
-from celeriac.plan import plan as run_plan
-from celeriac.runtime import Runtime
-from celeriac.search import search as run_search
-from celeriac.settings import Settings
+
+if TYPE_CHECKING:
+    from celeriac.runtime import Runtime
+    from celeriac.settings import Settings
 
 DIFFERENT = 3
 """Exit status: an audit found differences, or a doctor warns."""
@@ -93,6 +88,8 @@ def plan(tenant: str, entity_type: str, as_json: bool) -> None:
 
     Ends with status 3 where the reindex would fail.
     """
+    from celeriac.plan import plan as run_plan
+
     with _runtime() as runtime, _counting("listing the source") as listed:
         found = run_plan(runtime, tenant, entity_type, checkpoint=listed)
     terminal.show_json(found) if as_json else console.show_plan(found)
@@ -110,6 +107,8 @@ def audit(*, tenant: str, entity_type: str, repair: bool, strict: bool, as_json:
 
     Ends with status 3 where they differ when it is done.
     """
+    from celeriac.audit import audit as run_audit
+
     with _runtime() as runtime, _counting("listing the source") as listed:
         found = run_audit(runtime, tenant, entity_type, repair=repair, checkpoint=listed)
     if as_json:
@@ -126,6 +125,8 @@ def audit(*, tenant: str, entity_type: str, repair: bool, strict: bool, as_json:
 @as_json
 def explain(tenant: str, entity_type: str, entity_id: str, as_json: bool) -> None:
     """Show one entity as it stands in the index, and its last error."""
+    from celeriac.explain import explain as run_explain
+
     with _runtime() as runtime:
         found = run_explain(runtime, tenant, entity_type, entity_id)
     terminal.show_json(found) if as_json else console.show_explanation(found)
@@ -147,6 +148,8 @@ def search(
     *, tenant: str, entity_type: str, text: str, top_k: int, filters: tuple[str, ...], as_json: bool
 ) -> None:
     """Find the chunks nearest to TEXT; loads the model."""
+    from celeriac.search import search as run_search
+
     try:
         wanted = parse_filters(filters)
     except ConfigurationError as error:
@@ -173,6 +176,8 @@ def jobs(tenant: str | None, limit: int, as_json: bool) -> None:
 @as_json
 def generations(tenant: str, entity_type: str, as_json: bool) -> None:
     """List the generations of an index: which is live, which can be gone back to."""
+    from celeriac.generations import index_of
+
     with _runtime(store=False) as runtime:
         index = index_of(runtime, runtime.entity_type(tenant, entity_type))
         found = runtime.catalog.generations.of_index(index.id)
@@ -190,6 +195,9 @@ def doctor(models: bool, as_json: bool) -> None:
 
     Ends with status 1 where something is wrong, with 3 where there is only something to think of.
     """
+    from celeriac.doctor import Level, examine
+    from celeriac.settings import Settings
+
     with _counting("examining"):
         found = list(examine(Settings.load(), load_models=models))
     worst = max(one.level for one in found)
@@ -207,6 +215,9 @@ def _runtime(*, store: bool = True, catalog: bool = True) -> Iterator[Runtime]:
 
     Without `store` there may be none; without `catalog` either may be missing.
     """
+    from celeriac.runtime import Runtime
+    from celeriac.settings import Settings
+
     settings = Settings.load()
     file = settings.home / "catalog.sqlite"
     if settings.database_url is None and file.exists():
@@ -226,19 +237,13 @@ def _standalone_data(settings: Settings) -> Iterator[None]:
     """Hold standalone's data folder, as standalone does while it runs.
 
     Raises:
-        ConfigurationError: it runs, or there is no such folder.
+        ConfigurationError: another process holds it, or there is no such folder.
     """
     if not (settings.home / "qdrant").exists():
         raise _no_data("CELERIAC_QDRANT_URL", settings)
-    with (settings.home / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigurationError(
-                f"A standalone celeriac runs on {settings.home}, and only one process can have its "
-                "vector store open; stop it first, or run a Qdrant server for both of them and "
-                "set CELERIAC_QDRANT_URL."
-            ) from None
+    from celeriac.home import home_lock
+
+    with home_lock(settings.home, this_command()):
         yield
 
 

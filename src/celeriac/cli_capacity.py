@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 import click
 
 from celeriac import console
-from celeriac.capacity import RATES, Rate, Texts, estimated, needs, sampled, times
 from celeriac.cli_keys import Duration
-from celeriac.cli_options import as_json
-from celeriac.configuration import EntityType
-from celeriac.configuration.problems import suggestion
-from celeriac.embedding.models import EmbeddingModel
-from celeriac.embedding.registry import DEFAULT_MODEL
+from celeriac.cli_options import OpenRuntime, as_json
+from celeriac.embedding.models import DEFAULT_MODEL, EmbeddingModel
 from celeriac.errors import ConfigurationError
 from celeriac.model import MIN_CHUNK_SIZE, IndexSpec, Splitting, SplittingMethod
-from celeriac.plan import throughput
-from celeriac.runtime import Runtime
 from celeriac.terminal import show_json
 
-OpenRuntime = Callable[..., AbstractContextManager[Runtime]]
+if TYPE_CHECKING:
+    from celeriac.capacity import Rate, Texts
+    from celeriac.configuration import EntityType
+    from celeriac.runtime import Runtime
+
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
@@ -45,6 +43,8 @@ class Asked:
         Raises:
             ConfigurationError: an unknown model, or an overlap that is not below the size.
         """
+        from celeriac.configuration.problems import suggestion
+
         name = self.model or (declared.model if declared else DEFAULT_MODEL)
         model = models.get(name)
         if model is None:
@@ -100,6 +100,8 @@ def capacity(
 
     Needs no server. With --of, past jobs say how fast this installation is, where there are any.
     """
+    from celeriac.capacity import needs, times
+
     asked = Asked(**options)  # type: ignore[arg-type]  # click has checked them
     with open_runtime(store=False, catalog=False) as runtime:
         declared = runtime.entity_type(*asked.of) if asked.of else None
@@ -117,6 +119,8 @@ def capacity(
 
 
 def _texts(runtime: Runtime, asked: Asked, declared: EntityType | None, spec: IndexSpec) -> Texts:
+    from celeriac.capacity import estimated, sampled
+
     if declared is not None:
         if asked.tokens is not None:
             raise click.UsageError("Give --tokens, or --of TENANT TYPE to count them, not both.")
@@ -131,6 +135,9 @@ def _rates(
     runtime: Runtime, asked: Asked, declared: EntityType | None, spec: IndexSpec
 ) -> list[Rate]:
     """What was given, or else what past jobs reached, before what was measured elsewhere."""
+    from celeriac.capacity import RATES, Rate
+    from celeriac.plan import throughput
+
     rates = list(RATES.get(spec.model, ()))
     if asked.tokens_per_second is not None:
         return [Rate(asked.tokens_per_second, "a worker, as --tokens-per-second says"), *rates]

@@ -5,28 +5,28 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
 
 from celeriac import console, terminal
-from celeriac.catalog.jobs import Job, JobState
-from celeriac.cli_options import as_json, strict
-from celeriac.configuration import load_configuration
+from celeriac.cli_options import as_json, strict, this_command
 from celeriac.documents import media_type_of
-from celeriac.embedding.registry import DEFAULT_MODEL
+from celeriac.embedding.models import DEFAULT_MODEL
 from celeriac.errors import ConfigurationError
-from celeriac.home import embedded_redis, home_lock
-from celeriac.inline import Inline
 from celeriac.model import MIN_CHUNK_SIZE
-from celeriac.runtime import Runtime
-from celeriac.settings import Settings
+
+if TYPE_CHECKING:
+    from celeriac.catalog.jobs import Job
+    from celeriac.runtime import Runtime
+    from celeriac.settings import Settings
 
 LOCAL = "local"
 """The tenant of what is in a folder; on a server, which others may use, it has a random end."""
@@ -69,6 +69,8 @@ def index(
 
     Ends with status 3 where that did not succeed.
     """
+    from celeriac.inline import Inline
+
     name = name or _name_of(path)
     declared = {
         "source": _source(path, id_field),
@@ -88,6 +90,8 @@ def index(
 
 
 def _end(job: Job, hint: str, *, strict: bool, as_json: bool) -> None:
+    from celeriac.catalog.jobs import JobState
+
     if job.state == JobState.SUCCEEDED and not as_json:
         click.echo(f"Search it with:\n  {hint}")
     if job.state != JobState.SUCCEEDED or (strict and job.counters.failed):
@@ -118,9 +122,13 @@ def _text_fields(path: Path) -> list[str]:
 @contextmanager
 def _opened(into: str | None, name: str, declared: dict[str, Any]) -> Iterator[tuple[Runtime, str]]:
     """A runtime on the data folder, in which this is declared too, and under which tenant."""
+    from celeriac.configuration import load_configuration
+    from celeriac.home import embedded_redis, home_lock
+    from celeriac.runtime import Runtime
+
     settings = _settings(into)
     with ExitStack() as stack:
-        stack.enter_context(home_lock(settings.home))
+        stack.enter_context(home_lock(settings.home, this_command()))
         tenant = _declare(settings, name, declared)
         configuration = load_configuration(settings.home / FILE, {})
         redis_url = stack.enter_context(embedded_redis(settings.home / "redis"))
@@ -138,6 +146,8 @@ def _opened(into: str | None, name: str, declared: dict[str, Any]) -> Iterator[t
 
 
 def _settings(into: str | None) -> Settings:
+    from celeriac.settings import Settings
+
     settings = Settings.load()
     if into is None:
         return settings
@@ -152,6 +162,8 @@ def _declare(settings: Settings, name: str, declared: dict[str, Any]) -> str:
     Raises:
         ConfigurationError: it would not be valid; then the file stays as it was.
     """
+    from celeriac.configuration import load_configuration
+
     file = settings.home / FILE
     before = file.read_text("utf-8") if file.exists() else None
     data = yaml.safe_load(before or "") or {"tenants": {}}
@@ -180,6 +192,16 @@ def _put_back(file: Path, text: str | None) -> None:
         file.write_text(text, "utf-8")
 
 
+def started_as() -> str:
+    """How this command was started, so that another can be: its name where that is on PATH."""
+    started = Path(sys.argv[0])
+    if started.name == "celeriac":
+        found = shutil.which("celeriac")
+        on_path = found is not None and Path(found).resolve() == started.resolve()
+        return "celeriac" if on_path else shlex.quote(str(started))
+    return f"{shlex.quote(sys.executable)} -m celeriac.cli"
+
+
 def _search_hint(settings: Settings, tenant: str, name: str) -> str:
     variables = {
         "CELERIAC_HOME": str(settings.home),
@@ -189,4 +211,4 @@ def _search_hint(settings: Settings, tenant: str, name: str) -> str:
     }
     needed = {key: one for key, one in variables.items() if one or settings.environ.get(key)}
     given = " ".join(f"{key}={shlex.quote(value)}" for key, value in needed.items())
-    return f"{given} celeriac search {tenant} {name} 'what you look for'"
+    return f"{given} {started_as()} search {tenant} {name} 'what you look for'"

@@ -7,15 +7,17 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
 from celeriac import console, terminal
-from celeriac.catalog.jobs import JobState
 from celeriac.cli_options import Command, as_json, of_type, open_remote, strict, through_api
 from celeriac.errors import TransientError
 from celeriac.model import MAX_RATE, MIN_RATE, PRIORITIES
-from celeriac.remote import JobResource, Remote
+
+if TYPE_CHECKING:
+    from celeriac.remote import JobResource, Remote
 
 NOT_SUCCEEDED = 3
 """Exit status: a job that was watched did not succeed."""
@@ -175,6 +177,8 @@ def rollback(
 
 def _follow(remote: Remote, job_id: str, watch: bool, as_json: bool, *, strict: bool) -> None:
     """Show a job that was asked for, at its end where it is watched."""
+    from celeriac.catalog.jobs import JobState
+
     job = remote.job(job_id)
     if watch:
         job = _watched(remote, job)
@@ -186,6 +190,8 @@ def _follow(remote: Remote, job_id: str, watch: bool, as_json: bool, *, strict: 
 
 def _watched(remote: Remote, job: JobResource) -> JobResource:
     """The job at its end, with a bar on stderr meanwhile."""
+    from celeriac.catalog.jobs import JobState
+
     answered = time.monotonic()
     with terminal.bar() as show:
         while job["state"] in (JobState.QUEUED, JobState.RUNNING):

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from marshmallow import ValidationError
 
 from celeriac import console, terminal
-from celeriac.catalog.api_keys import ApiKey
-from celeriac.cli_options import as_json
-from celeriac.configuration.names import TENANT_NAME
-from celeriac.runtime import Runtime
+from celeriac.cli_options import OpenRuntime, as_json
 from celeriac.security.principal import EVERY_TENANT, Scope
-from celeriac.security.secrets import Secret
 
-OpenRuntime = Callable[..., AbstractContextManager[Runtime]]
+if TYPE_CHECKING:
+    from celeriac.catalog.api_keys import ApiKey
+    from celeriac.security.secrets import Secret
+
 MAX_NAME = 256
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -49,6 +45,10 @@ class TenantName(click.ParamType[str]):
     name = "tenant"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from marshmallow import ValidationError
+
+        from celeriac.configuration.names import TENANT_NAME
+
         text = str(value)
         try:
             return text if text == EVERY_TENANT else str(TENANT_NAME(text))

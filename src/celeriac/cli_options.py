@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from celeriac.errors import ConfigurationError
-from celeriac.remote import Remote
-from celeriac.settings import Settings
+
+if TYPE_CHECKING:
+    from celeriac.remote import Remote
+    from celeriac.runtime import Runtime
+    from celeriac.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+OpenRuntime = Callable[..., AbstractContextManager["Runtime"]]
+"""Opens what the environment names; every command has it as its `click` object."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -33,12 +40,20 @@ def through_api(command: Command) -> Command:
     return url(key(command))
 
 
+def this_command() -> str:
+    """The command that runs, such as `celeriac plan`, without its arguments: others see it."""
+    return click.get_current_context().command_path
+
+
 def open_remote(url: str | None, key: str | None) -> Remote:
     """The API that the options name.
 
     Raises:
         ConfigurationError: there is no key.
     """
+    from celeriac.remote import Remote
+    from celeriac.settings import Settings
+
     settings = Settings.load()
     key = key or settings.api_key
     if not key:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from celeriac import console, terminal
 from celeriac.cli_options import Command, as_json, of_type, open_remote, through_api
-from celeriac.configuration.schedule import UTC
-from celeriac.remote import JobResource, Remote
+
+if TYPE_CHECKING:
+    from celeriac.remote import JobResource, Remote
 
 
 @click.group()
@@ -38,7 +39,7 @@ def list_schedules(tenant: str, url: str | None, key: str | None, as_json: bool)
 @schedules.command()
 @of_type
 @click.argument("cron")
-@click.option("--timezone", default=UTC, show_default=True, help="Whose clocks count.")
+@click.option("--timezone", default="UTC", show_default=True, help="Whose clocks count.")
 @through_api
 @as_json
 def add(*, tenant: str, entity_type: str, cron: str, timezone: str, **options: Any) -> None:

@@ -6,23 +6,11 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from celeriac.audit import Audit
-from celeriac.backup import Backup
-from celeriac.capacity import Needs, Time
-from celeriac.catalog.api_keys import ApiKey, FoundKey
-from celeriac.catalog.indexes import Generation
-from celeriac.catalog.jobs import Job, JobState
-from celeriac.comparison import Findings
-from celeriac.doctor import Finding, Level
-from celeriac.explain import Explanation
 from celeriac.model import Counters, EntityFailure, IndexSpec
-from celeriac.plan import Plan
-from celeriac.remote import JobResource
-from celeriac.security.secrets import Secret
-from celeriac.store.base import Hit
 from celeriac.terminal import (
     Row,
     bar,
@@ -36,6 +24,21 @@ from celeriac.terminal import (
     table_of,
     text_of,
 )
+
+if TYPE_CHECKING:  # what makes these takes seconds to import
+    from celeriac.audit import Audit
+    from celeriac.backup import Backup
+    from celeriac.capacity import Needs, Time
+    from celeriac.catalog.api_keys import ApiKey, FoundKey
+    from celeriac.catalog.indexes import Generation
+    from celeriac.catalog.jobs import Job
+    from celeriac.comparison import Findings
+    from celeriac.doctor import Finding
+    from celeriac.explain import Explanation
+    from celeriac.plan import Plan
+    from celeriac.remote import JobResource
+    from celeriac.security.secrets import Secret
+    from celeriac.store.base import Hit
 
 SHOWN_IDS = 5
 
@@ -304,6 +307,8 @@ def show_backup(backup: Backup, what: str) -> None:
 
 def show_findings(findings: Iterable[Finding]) -> None:
     """What a doctor found, each with what to do."""
+    from celeriac.doctor import Level
+
     table = table_of("", "check", "found", "what to do")
     for one in findings:
         style = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}[one.level]
@@ -374,6 +379,8 @@ def state_of(job: JobResource) -> str:
 
 def _shortfall(state: str, counters: Counters) -> list[Row]:
     """What a job that succeeded lacks."""
+    from celeriac.catalog.jobs import JobState
+
     lacks = counters.shortfall if state == JobState.SUCCEEDED else ""
     return [("but", lacks)] if lacks else []
 

@@ -27,25 +27,33 @@ START_TIMEOUT = 20.0
 
 
 @contextmanager
-def home_lock(home: Path) -> Iterator[None]:
-    """Hold the data folder for this process.
+def home_lock(home: Path, by: str) -> Iterator[None]:
+    """Hold the data folder for this process, which is known as `by` to whoever wants it too.
 
     Raises:
-        ConfigurationError: another standalone celeriac holds it.
+        ConfigurationError: another process holds it; names it.
     """
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("w") as handle:
+    with (home / "lock").open("a+", encoding="utf-8") as handle:
         _take(handle, home)
-        yield
+        handle.truncate(0)
+        handle.write(f"process {os.getpid()}, {by}")
+        handle.flush()
+        try:
+            yield
+        finally:
+            handle.truncate(0)
 
 
 def _take(handle: IO[str], home: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
+        handle.seek(0)
         raise ConfigurationError(
-            f"Another standalone celeriac uses {home}; stop it, or set CELERIAC_HOME to another "
-            "folder."
+            f"The data in {home} is in use by {handle.read() or 'another process'}. Only one "
+            "process can have it open: wait for that one or stop it, set CELERIAC_HOME to another "
+            "folder, or run a Qdrant server and set CELERIAC_QDRANT_URL."
         ) from None
 
 

@@ -200,7 +200,7 @@ def test_what_was_indexed_is_there_after_a_restart_and_equals_the_source(
 def test_a_second_standalone_on_the_same_data_says_why_it_does_not_start(
     service: Service, folder: Path, articles: Articles
 ) -> None:
-    refused = pytest.raises(AssertionError, match="Another standalone celeriac uses")
+    refused = pytest.raises(AssertionError, match="is in use by process")
     with refused, standalone(folder, articles.configuration):
         pass
 

@@ -11,6 +11,8 @@ import pytest
 import servers
 from api_server import InProcess
 
+from celeriac.cli_index import started_as
+
 
 class Notes:
     def __init__(self, folder: Path, environ: dict[str, str]) -> None:
@@ -31,7 +33,7 @@ class Notes:
         """What is found by doing as it says."""
         words = shlex.split(hint)
         variables = dict(word.split("=", 1) for word in words if "=" in word)
-        start = words.index("celeriac") + 1
+        start = words.index("search")
         cli = InProcess({**self.cli.environment, **variables})
         found: list[Any] = cli.json(*words[start:-1], text)["hits"]
         return found
@@ -128,3 +130,17 @@ def test_what_would_not_be_valid_is_not_kept(tmp_path: Path, options: list[str],
     notes = Notes(tmp_path, {})
     assert said in notes.cli.error("index", str(notes.folder), *options)
     assert [one.name for one in (tmp_path / "home").iterdir()] == ["lock"]
+
+
+def test_the_hint_begins_as_the_command_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "my bin" / "celeriac"
+    script.parent.mkdir()
+    script.touch(0o755)
+    monkeypatch.setattr("sys.argv", [str(script)])
+    assert started_as() == f"'{script}'"
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert started_as() == "celeriac"
+    monkeypatch.setattr("sys.argv", ["/somewhere/cli.py"])
+    assert started_as().endswith(" -m celeriac.cli")
