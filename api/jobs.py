@@ -14,7 +14,7 @@ from api.blueprint import Blueprint
 from api.bodies import Strict, Truth
 from api.reindex import LOCATION, schedule
 from api.services import services
-from celeriac.catalog.jobs import Job, JobMode, JobState
+from celeriac.catalog.jobs import FINAL, Job, JobMode, JobState
 from celeriac.errors import ConfigurationError, Conflict, NotFound
 from celeriac.jobs import JobRunner
 from celeriac.model import COUNTERS, PRIORITIES, Counters, EntityFailure, Selection
@@ -132,11 +132,13 @@ def get_job(job_id: str) -> dict[str, Any]:
 
 @blueprint.post("/<job_id>/cancel")
 @requires(Scope.AGENT_MANAGE)
-@blueprint.raises(NotFound)
+@blueprint.raises(NotFound, Conflict)
 @blueprint.response(202, JobView)
 def cancel_job(job_id: str) -> dict[str, Any]:
     """Cancel a job; it writes nothing more after its next checkpoint."""
     job = JobRunner(services().runtime, services().dispatcher).cancel(find_job(job_id).id)
+    if job.state in FINAL and job.state != JobState.CANCELLED:
+        raise Conflict(f"The job has {job.state} already; there is nothing to cancel.")
     return job_resource(job, [], time.time())
 
 

@@ -31,10 +31,11 @@ from celeriac.cli_jobs import COMMANDS
 from celeriac.cli_keys import keys
 from celeriac.cli_options import as_json, of_type, strict, this_command
 from celeriac.cli_schedules import schedules
-from celeriac.errors import CeleriacError, ConfigurationError
+from celeriac.errors import CeleriacError, ConfigurationError, NotFound
 from celeriac.filter_text import parse_filters
 
 if TYPE_CHECKING:
+    from celeriac.explain import Explanation
     from celeriac.runtime import Runtime
     from celeriac.settings import Settings
 
@@ -90,7 +91,7 @@ def plan(tenant: str, entity_type: str, as_json: bool) -> None:
     """
     from celeriac.plan import plan as run_plan
 
-    with _runtime() as runtime, _counting("listing the source") as listed:
+    with _runtime_of(tenant, entity_type) as runtime, _counting("listing the source") as listed:
         found = run_plan(runtime, tenant, entity_type, checkpoint=listed)
     terminal.show_json(found) if as_json else console.show_plan(found)
     if found.refusal is not None:
@@ -109,7 +110,7 @@ def audit(*, tenant: str, entity_type: str, repair: bool, strict: bool, as_json:
     """
     from celeriac.audit import audit as run_audit
 
-    with _runtime() as runtime, _counting("listing the source") as listed:
+    with _runtime_of(tenant, entity_type) as runtime, _counting("listing the source") as listed:
         found = run_audit(runtime, tenant, entity_type, repair=repair, checkpoint=listed)
     if as_json:
         terminal.show_json({**asdict(found), "equal": found.equal})
@@ -124,12 +125,26 @@ def audit(*, tenant: str, entity_type: str, repair: bool, strict: bool, as_json:
 @click.argument("entity_id", metavar="ID")
 @as_json
 def explain(tenant: str, entity_type: str, entity_id: str, as_json: bool) -> None:
-    """Show one entity as it stands in the index, and its last error."""
+    """Show one entity as it stands in the index, and its last error.
+
+    Ends with status 1 where neither the index nor any job knows of it.
+    """
     from celeriac.explain import explain as run_explain
 
-    with _runtime() as runtime:
+    with _runtime_of(tenant, entity_type) as runtime:
         found = run_explain(runtime, tenant, entity_type, entity_id)
+    if found.unknown and not as_json:
+        raise NotFound(_unknown(found))
     terminal.show_json(found) if as_json else console.show_explanation(found)
+    if found.unknown:
+        sys.exit(1)
+
+
+def _unknown(found: Explanation) -> str:
+    near = " or ".join(repr(one) for one in found.similar)
+    hint = f"did you mean {near}?" if near else "no id that is indexed is like it"
+    where = f"{found.tenant}/{found.entity_type}"
+    return f"Nothing is known of an entity {found.entity_id!r} of {where}; {hint}"
 
 
 @main.command()
@@ -154,7 +169,7 @@ def search(
         wanted = parse_filters(filters)
     except ConfigurationError as error:
         raise click.BadParameter(str(error), param_hint="--filter") from error
-    with _runtime() as runtime:
+    with _runtime_of(tenant, entity_type) as runtime:
         hits = run_search(runtime, tenant, entity_type, text, top_k=top_k, filters=wanted)
     terminal.show_json({"hits": hits}) if as_json else console.show_hits(hits)
 
@@ -178,7 +193,7 @@ def generations(tenant: str, entity_type: str, as_json: bool) -> None:
     """List the generations of an index: which is live, which can be gone back to."""
     from celeriac.generations import index_of
 
-    with _runtime(store=False) as runtime:
+    with _runtime_of(tenant, entity_type, store=False) as runtime:
         index = index_of(runtime, runtime.entity_type(tenant, entity_type))
         found = runtime.catalog.generations.of_index(index.id)
     if as_json:
@@ -229,6 +244,26 @@ def _runtime(*, store: bool = True, catalog: bool = True) -> Iterator[Runtime]:
             stack.enter_context(_standalone_data(settings))
         runtime = Runtime(settings)
         stack.callback(runtime.close)
+        yield runtime
+
+
+@contextmanager
+def _runtime_of(tenant: str, entity_type: str, *, store: bool = True) -> Iterator[Runtime]:
+    """Likewise, to work on an index of a tenant. Whoever has the configuration file may know what
+    tenants there are; the API tells nobody.
+
+    Raises:
+        NotFound: the tenant of an entity type is not declared; names the nearest.
+    """
+    from celeriac.catalog.knowledge_bases import KEY_PREFIX
+    from celeriac.configuration.problems import suggestion
+
+    with _runtime(store=store) as runtime:
+        configuration = runtime.settings.configuration
+        declared = configuration.path is None or tenant in configuration.tenants
+        if not declared and not entity_type.startswith(KEY_PREFIX):
+            hint = suggestion(tenant, configuration.tenants)
+            raise NotFound(f"There is no tenant {tenant!r} in {configuration.path}; {hint}")
         yield runtime
 
 

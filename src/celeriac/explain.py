@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +22,8 @@ PROBED = 256
 """Chunks that are looked for where no marker says how many there are."""
 MOST_CHUNKS = 10_000
 """Chunks that are read of one entity."""
+MOST_COMPARED = 10_000
+"""Ids that one which is not known is compared with."""
 
 
 class EntityState(StrEnum):
@@ -72,6 +75,10 @@ class Explanation:
     """The index's newest job."""
     last_error: RecordedError | None
     """What a job recorded last against this entity; it may have been indexed since."""
+    similar: tuple[str, ...]
+    """Ids like it that are indexed, the most alike first; of one that nothing is known of."""
+    unknown: bool
+    """Whether neither the index nor any job knows of such an entity."""
 
 
 def explain(runtime: Runtime, tenant: str, entity_type: str, entity_id: str) -> Explanation:
@@ -85,7 +92,9 @@ def explain(runtime: Runtime, tenant: str, entity_type: str, entity_id: str) -> 
     tokens = live.values["splitting"]["encoding"]
     marker = runtime.store.markers(live.partition, [entity_id]).get(entity_id)
     chunks = _chunks(runtime.store, live.partition, entity_id, marker)
-    jobs = runtime.catalog.jobs
+    state = _state(marker, chunks)
+    error = runtime.catalog.job_errors.last(live.index_id, entity_id)
+    unknown = state is EntityState.ABSENT and error is None
     return Explanation(
         tenant=declared.tenant,
         entity_type=declared.name,
@@ -93,14 +102,26 @@ def explain(runtime: Runtime, tenant: str, entity_type: str, entity_id: str) -> 
         index_id=live.index_id,
         generation=live.number,
         current=live.spec_digest == in_force(runtime, declared).spec.digest,
-        state=_state(marker, chunks),
+        state=state,
         fingerprint=marker.fingerprint if marker else None,
         chunk_count=marker.chunk_count if marker else None,
         chunks=tuple(_explained(chunk, tokens) for chunk in chunks),
         metadata=chunks[0].payload["metadata"] if chunks else {},
-        last_job=next(iter(jobs.of_index(live.index_id, limit=1)), None),
-        last_error=runtime.catalog.job_errors.last(live.index_id, entity_id),
+        last_job=next(iter(runtime.catalog.jobs.of_index(live.index_id, limit=1)), None),
+        last_error=error,
+        unknown=unknown,
+        similar=_similar(runtime.store, live.partition, entity_id) if unknown else (),
     )
+
+
+def _similar(store: VectorStore, partition: Partition, entity_id: str) -> tuple[str, ...]:
+    """Among the first that the store tells of: whoever mistyped an id wants an answer soon."""
+    ids: list[str] = []
+    for markers in store.scan_markers(partition):
+        ids += (marker.entity_id for marker in markers)
+        if len(ids) >= MOST_COMPARED:
+            break
+    return tuple(difflib.get_close_matches(entity_id, ids))
 
 
 def _chunks(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -19,7 +20,11 @@ from rich.text import Text
 PIPED_WIDTH = 160
 """Columns where the output is no terminal."""
 
+LINE_INTERVAL = 15.0
+"""Seconds between two lines on how far something is, where stderr is no terminal."""
+
 Row = tuple[str, object]
+Show = Callable[[str, float | None, str], None]
 
 
 def output(*, errors: bool = False) -> Console:
@@ -41,17 +46,20 @@ def _plain(value: object) -> object:
 
 
 @contextmanager
-def bar() -> Iterator[Callable[[str, float | None, str], None]]:
-    """A progress bar on stderr, where that is a terminal: what is yielded shows a state, a
-    percentage and what is said beside the bar."""
+def bar() -> Iterator[Show]:
+    """A progress bar on stderr where that is a terminal, else a line now and then: what is yielded
+    shows a state, a percentage and what is said beside the bar."""
+    shown = output(errors=True)
+    if not shown.is_terminal:
+        yield _lines()
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[said]}"),
         TimeElapsedColumn(),
     )
-    shown = output(errors=True)
-    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bars:
+    with Progress(*columns, console=shown, transient=True) as bars:
         task = bars.add_task("queued", total=None, said="")
 
         def show(state: str, percentage: float | None, said: str) -> None:
@@ -64,6 +72,22 @@ def bar() -> Iterator[Callable[[str, float | None, str], None]]:
             )
 
         yield show
+
+
+def _lines() -> Show:
+    """Says how far it is on a line of its own each `LINE_INTERVAL`."""
+    begun = said_at = time.monotonic()
+
+    def show(state: str, percentage: float | None, said: str) -> None:
+        nonlocal said_at
+        now = time.monotonic()
+        if now - said_at >= LINE_INTERVAL:
+            said_at = now
+            done = f"{percentage:.0f} %" if percentage else ""
+            parts = (f"after {now - begun:.0f} s", state, done, said)
+            click.echo(", ".join(filter(None, parts)), err=True)
+
+    return show
 
 
 def show_rows(rows: Iterable[Row]) -> None:

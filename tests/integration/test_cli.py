@@ -209,7 +209,10 @@ def test_an_entity_is_explained(cli: Cli, documents: list[Json]) -> None:
     assert found["chunks"][0]["start"].startswith("Title 3")
     shown = cli("explain", "shop", "article", "d3").stdout
     assert "Title 3" in shown
-    assert cli.json("explain", "shop", "article", "nobody")["state"] == "absent"
+    unknown = cli.json("explain", "shop", "article", "d333", status=1)
+    assert unknown["state"] == "absent"
+    assert "d33" in unknown["similar"]
+    assert "did you mean" in cli.error("explain", "shop", "article", "d333")
 
 
 def test_a_search_finds_the_text_itself(cli: Cli, documents: list[Json], live: Partition) -> None:
@@ -279,12 +282,14 @@ def test_what_failed_in_a_job_is_retried(cli: Cli, folder: Path, documents: list
 
 def test_a_job_that_ended_cannot_be_cancelled_any_more(cli: Cli, documents: list[Json]) -> None:
     job = cli.json("reindex", "shop", "article", "--watch")
-    assert cli.json("cancel", job["id"])["state"] == "succeeded"
+    assert "has succeeded already" in cli.error("cancel", job["id"])
     assert "There is no job" in cli.error("cancel", "00000000-0000-0000-0000-000000000000")
 
 
 def test_errors_are_one_line_and_say_what_to_do(cli: Cli, folder: Path) -> None:
     assert "no entity type 'artcle'" in cli.error("plan", "shop", "artcle")
+    for command in ("plan", "generations"):
+        assert "did you mean 'shop'?" in cli.error(command, "shpo", "article")
     assert "no entity type" in cli.error("reindex", "shop", "artcle")
     assert "check --url" in cli.error("reindex", "shop", "article", "--url", "http://127.0.0.1:9")
     assert "give --key" in cli.error("reindex", "shop", "article", "--key", "wrong")
