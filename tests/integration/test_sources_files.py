@@ -18,12 +18,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from harness import World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from listings import list_all, list_anew, pages_of
 from word_documents import word
 
 from celeriac.errors import SourceError
+from celeriac.model import Counters, TextField
 from celeriac.sources.base import Source
 from celeriac.sources.registry import build_source
 
@@ -545,6 +547,52 @@ def test_a_path_is_a_file_a_folder_or_a_pattern(
     write_jsonl(tmp_path / "sub" / "c.jsonl", [{"id": "c"}])
     write_jsonl(tmp_path / ".hidden.jsonl", [{"id": "hidden"}])
     assert list_all(files(f"{tmp_path}/{pattern}")).ids == ids
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({}, ["a.md", "b.xyz", "notes/a.md", "notes/old/c.md", "notes/old/d.txt"]),
+        ({"include": ["*.md"]}, ["a.md", "notes/a.md", "notes/old/c.md"]),
+        ({"include": ["*.md"], "exclude": ["old/"]}, ["a.md", "notes/a.md"]),
+        ({"exclude": ["*.xyz", "notes/*.md"]}, ["a.md", "notes/old/c.md", "notes/old/d.txt"]),
+        ({"include": ["notes/**/*.md"]}, ["notes/a.md", "notes/old/c.md"]),
+        ({"include": ["/a.md", "d.*"]}, ["a.md", "notes/old/d.txt"]),
+        ({"exclude": ["notes/"]}, ["a.md", "b.xyz"]),
+        ({"include": ["[!a].???"]}, ["b.xyz", "notes/old/d.txt"]),
+        ({"include": ["*.pdf"]}, []),
+    ],
+)
+def test_patterns_choose_among_the_files(
+    tmp_path: Path, options: dict[str, list[str]], names: list[str]
+) -> None:
+    (tmp_path / "notes" / "old").mkdir(parents=True)
+    for name in ("a.md", "b.xyz", "notes/a.md", "notes/old/c.md", "notes/old/d.txt"):
+        (tmp_path / name).write_text("x", "utf-8")
+    (page,) = pages_of(files(tmp_path, **options))
+    listed = [one.id for one in page.entities] + [str(one.entity_id) for one in page.failures]
+    assert sorted(listed) == names
+
+
+def test_what_a_pattern_leaves_out_is_swept_and_comes_back_without_it(
+    world: World, tmp_path: Path
+) -> None:
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    for name in ("a.md", "b.md", "draft.md", "data.xyz"):
+        (folder / name).write_text(f"The text of {name}", "utf-8")
+    world.declare(text_fields=(TextField("text"),))
+
+    def reindexed(**options: list[str]) -> Counters:
+        world.source = files(folder, **options)  # type: ignore[assignment]
+        world.refresh()
+        return world.reindex(removal_limit=1.0).counters
+
+    assert reindexed().failed == 1
+    without = reindexed(exclude=["draft.*", "*.xyz"])
+    assert (without.listed, without.removed, without.failed) == (2, 1, 0)
+    again = reindexed(exclude=["*.xyz"])
+    assert (again.unchanged, again.indexed, again.failed) == (2, 1, 0)
 
 
 def test_a_name_with_the_signs_of_a_pattern_is_a_name_first(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from celeriac.sources.jsonl import JsonlReader
 from celeriac.sources.listing import PageBuilder
 from celeriac.sources.options import SourceOptions, page_size
 from celeriac.sources.parquet import ParquetReader
+from celeriac.sources.patterns import Choice
 from celeriac.sources.positions import Position
 from celeriac.sources.resting import OpenFile, RestingFiles
 from celeriac.sources.storage import Storage, StoredFile
@@ -70,6 +71,11 @@ class FilesOptions(SourceOptions):
 
     path = fields.String(required=True, validate=Length(min=1))
     """A file, a folder, or a glob pattern; may be a URL that fsspec knows, such as s3://."""
+    include = fields.List(fields.String(validate=Length(min=1)), load_default=list)
+    # Of the schema itself marshmallow keeps no attribute by a field's name.
+    exclude = fields.List(  # type: ignore[assignment]
+        fields.String(validate=Length(min=1)), load_default=list
+    )
     format = fields.String(load_default=AUTO, validate=OneOf([AUTO, *_READERS, DOCUMENTS]))
     encoding = fields.String(load_default="utf-8", validate=_check_encoding)
     delimiter = fields.String(load_default=None, allow_none=True, validate=Length(equal=1))
@@ -91,6 +97,7 @@ def build_files(options: Mapping[str, Any]) -> FilesSource:
         options["format"],
         options["id"],
         options["page_size"],
+        choice=Choice(options["include"], options["exclude"]),
     )
 
 
@@ -117,13 +124,21 @@ class FilesSource:
     stable_listing = True
 
     def __init__(
-        self, storage: Storage, table: TableFormat, format_: str, id_path: str, page_size: int
+        self,
+        storage: Storage,
+        table: TableFormat,
+        format_: str,
+        id_path: str,
+        page_size: int,
+        *,
+        choice: Choice,
     ) -> None:
         self._storage = storage
         self._table = table
         self._format = format_
         self._id_path = id_path
         self._page_size = page_size
+        self._choice = choice
         self._listing: _Listing | None = None
         self._resting = RestingFiles(MAX_RESTING)
         self._lock = Lock()
@@ -252,6 +267,8 @@ class FilesSource:
 
     def _wanted(self, file: StoredFile) -> bool:
         """Not what writers of tables leave beside them, such as `_SUCCESS`."""
+        if not self._choice.takes(file.name):
+            return False
         marker = self._format in _READERS and file.name.rpartition("/")[2].startswith("_")
         return not marker or self._storage.names(file)
 

@@ -49,7 +49,8 @@ def _fields(
     media_type = media_type_of(file.name)
     if media_type is None:
         raise UnreadableDocument(
-            f"No reader for files of this kind; {', '.join(MEDIA_TYPES)} can be read."
+            f"No reader for files of this kind; {', '.join(MEDIA_TYPES)} can be read. The source's "
+            "`include` and `exclude` say which files it lists."
         )
     content = stream.read(max_entity_bytes + 1)
     if len(content) > max_entity_bytes:
