@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import zip_longest
 from typing import Any
 
 from celeriac.errors import ConfigurationError, EntityError, NotText
@@ -23,6 +25,9 @@ from celeriac.model import (
 MAX_CONTROL_SHARE = 0.05
 """Above this share of control characters a string is binary data, not text."""
 
+_HEADING_MARKS = re.compile(r"\A#{1,6}[ \t]+|[ \t]+#+[ \t]*\Z")
+"""Markdown's, around the text of a heading."""
+
 MAX_NAMED = 12
 """Fields that a message names."""
 
@@ -35,7 +40,8 @@ class Renderer:
         self._spec_digest = spec.digest
 
     def render(self, entity: Entity) -> RenderedEntity:
-        """The entity's text, a line a value, and its filter fields under their keys.
+        """The entity's text, a line a value, and its filter fields under their keys. A value that
+        is the first line or heading of the next one is not said twice.
 
         A text may be empty: the entity then has nothing to embed.
 
@@ -49,7 +55,7 @@ class Renderer:
             value = value_at(entity.fields, field.path or field.key)
             if value is not None:
                 metadata[field.key] = _filter_value(field, value)
-        text = "\n".join(lines)
+        text = "\n".join(_once(lines))
         lacking = "" if text.strip() else self._lacking(entity)
         return RenderedEntity(entity.id, text, metadata, lacking)
 
@@ -85,6 +91,14 @@ def _lines(field: TextField, fields: Mapping[str, Any]) -> Iterator[str]:
         yield f"{field.alias}: " + "\n".join(values)
     else:
         yield from values
+
+
+def _once(lines: Sequence[str]) -> Iterator[str]:
+    """Without a title that the text after it has as its own first line, as a Markdown file does."""
+    for line, following in zip_longest(lines, lines[1:], fillvalue=""):
+        first, _, more = following.lstrip().partition("\n")
+        if not more or _HEADING_MARKS.sub("", first).strip() != line.strip():
+            yield line
 
 
 def _texts(path: str, value: Any) -> Iterator[str]:
