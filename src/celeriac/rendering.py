@@ -7,8 +7,9 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import zip_longest
 from typing import Any
 
 from celeriac.errors import ConfigurationError, EntityError, NotText
@@ -32,6 +33,9 @@ MAX_CONTROL_SHARE = 0.05
 
 MAX_SHOWN = 80
 """Characters of a value that a message shows."""
+_HEADING_MARKS = re.compile(r"\A#{1,6}[ \t]+|[ \t]+#+[ \t]*\Z")
+"""Markdown's, around the text of a heading."""
+
 MAX_NAMED = 12
 """Fields that a message names."""
 
@@ -47,7 +51,8 @@ class Renderer:
         self._spec_digest = spec.digest
 
     def render(self, entity: Entity) -> RenderedEntity:
-        """The entity's text, a line a value, and its filter fields under their keys.
+        """The entity's text, a line a value, and its filter fields under their keys. A value that
+        is the first line or heading of the next one is not said twice.
 
         A text may be empty: the entity then has nothing to embed.
 
@@ -61,7 +66,7 @@ class Renderer:
             value = value_at(entity.fields, field.path or field.key)
             if value is not None:
                 metadata[field.key] = _filter_value(field, value)
-        text = "\n".join(lines)
+        text = "\n".join(_once(lines))
         lacking = "" if text.strip() else self._lacking(entity)
         return RenderedEntity(entity.id, text, metadata, lacking)
 
@@ -114,6 +119,14 @@ def _lines(field: TextField, fields: Mapping[str, Any]) -> Iterator[str]:
         yield f"{field.alias}: " + "\n".join(values)
     else:
         yield from values
+
+
+def _once(lines: Sequence[str]) -> Iterator[str]:
+    """Without a title that the text after it has as its own first line, as a Markdown file does."""
+    for line, following in zip_longest(lines, lines[1:], fillvalue=""):
+        first, _, more = following.lstrip().partition("\n")
+        if not more or _HEADING_MARKS.sub("", first).strip() != line.strip():
+            yield line
 
 
 def _texts(path: str, value: Any) -> Iterator[str]:

@@ -42,6 +42,23 @@ def test_an_entity_without_text_says_which_fields_were_looked_for_and_which_ther
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "rendered"),
+    [
+        ("# Tomatoes\n\nWater them.", "# Tomatoes\n\nWater them."),
+        ("\n## Tomatoes ##\nWater them.", "\n## Tomatoes ##\nWater them."),
+        ("Tomatoes\nWater them.", "Tomatoes\nWater them."),
+        ("# Tomatoes and beans\nWater them.", "Tomatoes\n# Tomatoes and beans\nWater them."),
+        ("Water them.\n# Tomatoes", "Tomatoes\nWater them.\n# Tomatoes"),
+        ("Tomatoes", "Tomatoes\nTomatoes"),
+    ],
+)
+def test_a_title_that_the_text_begins_with_is_not_said_twice(text: str, rendered: str) -> None:
+    entity = Entity("1", {"title": "Tomatoes", "name": {"en": text}})
+
+    assert Renderer(SPEC).render(entity).text == rendered
+
+
 def test_it_names_a_dozen_fields_at_most() -> None:
     fields = {f"field{number}": "x" for number in range(40)}
 
