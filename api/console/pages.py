@@ -17,6 +17,7 @@ from api.services import services
 from celeriac.catalog.jobs import ACTIVE, FINAL, Job, JobState
 from celeriac.configuration import EntityType
 from celeriac.errors import CeleriacError, NotFound
+from celeriac.filter_text import parse_filters
 from celeriac.overview import IndexSummary, overview
 from celeriac.overview import titles as titles_of
 from celeriac.passages import passages
@@ -29,6 +30,7 @@ __all__ = ["blueprint"]
 
 JOBS_A_PAGE = 50
 HITS = 10
+MAX_HITS = 100
 MAX_TEXT = 32_768
 
 
@@ -96,11 +98,20 @@ def search_page() -> str:
     indexes = [one for one in _summaries() if one.live is not None]
     text = request.args.get("text", "").strip()[:MAX_TEXT]
     chosen = next((one for one in indexes if one.id == request.args.get("index")), None)
+    top_k = min(max(request.args.get("top_k", HITS, int), 1), MAX_HITS)
+    conditions = request.args.get("filter", "")
     found: dict[str, Any] = {}
     if text and chosen:
-        found = _search(chosen, text)
+        found = _search(chosen, text, top_k, conditions)
     return render_template(
-        "console/search.html", indexes=indexes, chosen=chosen, text=text, **found
+        "console/search.html",
+        indexes=indexes,
+        chosen=chosen,
+        text=text,
+        top_k=top_k,
+        most=MAX_HITS,
+        filter=conditions,
+        **found,
     )
 
 
@@ -162,11 +173,12 @@ def _shown(job: Job, title: str | None = None) -> dict[str, Any]:
     return {**shown, "title": title or job.entity_type}
 
 
-def _search(index: IndexSummary, text: str) -> dict[str, Any]:
+def _search(index: IndexSummary, text: str, top_k: int, conditions: str) -> dict[str, Any]:
     began = time.monotonic()
     try:
+        filters = parse_filters(one for one in conditions.split(";") if one.strip())
         hits = searching.ask(
-            services().runtime.redis, index.tenant, index.name, text, top_k=HITS, filters={}
+            services().runtime.redis, index.tenant, index.name, text, top_k=top_k, filters=filters
         )
         assert index.live is not None
         around = passages(services().runtime, index.live, hits)

@@ -20,8 +20,9 @@ from api.control.schemas import (
 )
 from api.services import services
 from celeriac.catalog.documents import Document
-from celeriac.catalog.entries import Entry, EntryState
+from celeriac.catalog.entries import Entry, EntryState, Refusal
 from celeriac.catalog.knowledge_bases import KnowledgeIndex
+from celeriac.documents import MEDIA_TYPES
 from celeriac.errors import Conflict, EmptyDocument, NotFound, TooLarge
 from celeriac.knowledge import MAX_DOCUMENT
 from celeriac.security.principal import Scope
@@ -113,7 +114,7 @@ def shown(document: Document, index: KnowledgeIndex, entry: Entry | None) -> dic
         "origin_name": document.name,
         "origin_ref": document.origin_ref,
         "state": DOCUMENT_STATES[state],
-        "state_reason": (entry.reason if entry else "") or None,
+        "state_reason": _reason(entry),
         "media_type": document.media_type,
         "knowledge_base_id": document.knowledge_base_id,
         "index_id": index.id,
@@ -123,5 +124,12 @@ def shown(document: Document, index: KnowledgeIndex, entry: Entry | None) -> dic
         "last_indexed_by_id": entry.job_id if entry else None,
         "size_bytes": document.size_bytes,
         "hash_sha256": document.sha256,
-        "reindexing_needed": state != EntryState.INDEXED,
+        "reindexing_needed": state not in (EntryState.INDEXED, EntryState.REFUSED),
     }
+
+
+def _reason(entry: Entry | None) -> str | None:
+    """Why the document is not indexed, in words."""
+    if entry is None or entry.reason != Refusal.UNREADABLE:
+        return (entry.reason if entry else "") or None
+    return f"No reader for files of this kind; {', '.join(MEDIA_TYPES)} can be read."

@@ -198,7 +198,8 @@ def test_errors_are_grouped_and_retried(browser: Chrome, service: Service) -> No
     until(browser, lambda: "failed" in text_of(browser))
     assert failed.rpartition("/")[2] in browser.find_element(By.CLASS_NAME, "pairs").text
     browser.get(service.url + "/")
-    assert "None of the 1 listed entities could be indexed" in row(browser, "article").text
+    reason = "None of the 1 listed entities could be indexed"
+    until(browser, lambda: reason in row(browser, "article").text)
 
 
 def test_a_search_shows_the_chunk_in_its_text(
@@ -225,6 +226,23 @@ def test_a_search_shows_the_chunk_in_its_text(
         name = hit.find_element(By.TAG_NAME, "strong").text
         shown = hit.find_element(By.CLASS_NAME, "passage").get_attribute("textContent") or ""
         assert " ".join(shown.strip("…").split()) in sources[name]
+
+
+def test_a_search_goes_by_filters_and_number(browser: Chrome, service: Service) -> None:
+    service.reindex("acme", "article")
+    browser.get(service.url + "/console/search")
+    number = browser.find_element(By.NAME, "top_k")
+    number.clear()
+    number.send_keys("3")
+    tops = {
+        one.rect["y"] for one in browser.find_elements(By.CSS_SELECTOR, ".filters input, select")
+    }
+    assert len(tops) == 1, "the fields are not in line"
+    browser.find_element(By.NAME, "text").send_keys("computer" + Keys.ENTER)
+    until(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, ".hits > li")) == 3)
+    browser.find_element(By.NAME, "filter").send_keys("colour=red" + Keys.ENTER)
+    until(browser, lambda: "There is no filter field 'colour'" in text_of(browser))
+    assert browser.find_element(By.NAME, "filter").get_attribute("value") == "colour=red"
 
 
 def test_workers_are_shown(browser: Chrome, service: Service) -> None:

@@ -205,7 +205,10 @@ def test_duplicates_empty_and_oversized_files_are_refused(
     assert upload(client, index, "c.txt", b"x" * (10 * 1024 * 1024 + 1)).status_code == 413
     assert upload(client, index, "d.txt", b"x" * (10 * 1024 * 1024)).status_code == 201
     answer = upload(client, index, "e.bin", b"\0\1\2")
-    assert (answer.status_code, answer.json()["state"]) == (201, "UNSUPPORTED")
+    refused = answer.json()
+    assert (answer.status_code, refused["state"]) == (201, "UNSUPPORTED")
+    assert refused["state_reason"].startswith("No reader for files of this kind; .txt, ")
+    assert refused["reindexing_needed"] is False
 
 
 def test_word_documents_are_read_and_hostile_ones_fail_alone(
