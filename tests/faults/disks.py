@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,15 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Disk]:
     finally:
         if mounted:
             subprocess.run(["umount", str(folder)], check=True)
+
+
+def empty(folder: Path) -> None:
+    """Remove all that a server has written but its log."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.suffix != ".log":
+            path.unlink()
 
 
 def _extend(file: int, size: int) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import disks
 import servers
 from seeds import LONG
 from trial import Trial
@@ -41,7 +41,7 @@ def redis_restarted(trial: Trial) -> None:
 def redis_emptied(trial: Trial) -> None:
     """Killed, and its disk lost."""
     trial.site.redis.kill()
-    empty(redis_folder(trial))
+    disks.empty(redis_folder(trial))
     trial.site.redis.start()
 
 
@@ -61,40 +61,15 @@ def qdrant_killed(trial: Trial) -> None:
     trial.site.qdrant.kill()
     with Outage().lasting():
         trial.assert_refused()
-    qdrant_started(trial)
+    if not trial.arena.start(trial.site.qdrant):
+        trial.record.notes.append("Qdrant hung over its data, which were removed")
 
 
 def qdrant_emptied(trial: Trial) -> None:
     """Killed, and its disk lost, with every index on it."""
     trial.site.qdrant.kill()
-    empty(qdrant_folder(trial))
+    disks.empty(trial.arena.disks["qdrant"].folder)
     trial.site.qdrant.start()
-
-
-def qdrant_started(trial: Trial) -> None:
-    """Start Qdrant; where it hangs over its own data, without them, as docs/troubleshooting.md has
-    it: Qdrant 1.16.3 does so after very few kills, and at each start from then on."""
-    try:
-        trial.site.qdrant.start()
-    except servers.ServerFailed as failure:
-        if "Loading collection" not in str(failure).splitlines()[-1]:
-            raise
-        trial.record.notes.append("Qdrant hung over its data, which were removed")
-        empty(qdrant_folder(trial))
-        trial.site.qdrant.start()
-
-
-def qdrant_folder(trial: Trial) -> Path:
-    return trial.arena.disks["qdrant"].folder
-
-
-def empty(folder: Path) -> None:
-    """Remove all that a server has written but its log."""
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.suffix != ".log":
-            path.unlink()
 
 
 def redis_frozen(trial: Trial) -> None:

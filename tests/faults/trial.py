@@ -12,10 +12,11 @@ import httpx
 from articles import Articles
 from collection import JsonObject
 from deployment import Json, Process, Service
-from disks import Disk
+from disks import Disk, empty
 from figures import Record
 from injection.injected.failpoints import Failpoints
 from oracle import Comparison
+from servers import Server, ServerFailed
 from sites import Site
 from sqlalchemy import select
 
@@ -62,7 +63,23 @@ class Arena:
             disk.free()
         for server in self.site.servers:
             if not server.alive:
-                server.start()
+                self.start(server)
+
+    def start(self, server: Server) -> bool:
+        """Start a server that was ended; whether its data are there.
+
+        Qdrant 1.16.3 may hang over what it had, after very few kills and then at each start: it
+        begins without then, as docs/troubleshooting.md has it.
+        """
+        try:
+            server.start()
+        except ServerFailed as failure:
+            if "Loading collection" not in str(failure).splitlines()[-1]:
+                raise
+            empty(self.disks["qdrant"].folder)
+            server.start()
+            return False
+        return True
 
     def make_room_in_redis(self) -> None:
         """No limit to what Redis holds."""
