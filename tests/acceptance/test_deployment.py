@@ -41,7 +41,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(
     site: Site, articles: Articles, documents: list[JsonObject]
 ) -> None:
     location = site.service.request_reindex("acme", "article")
-    while site.service.job(location)["counters"]["listed"] < 40:
+    while site.service.job(location)["counters"]["indexed"] < 40:
         time.sleep(0.05)
     site.service.processes["worker-0"].kill()
     job = site.service.await_job(location)
@@ -56,7 +56,7 @@ def test_a_qdrant_killed_in_the_middle_delays_the_job(
     site: Site, articles: Articles, documents: list[JsonObject]
 ) -> None:
     location = site.service.request_reindex("acme", "article")
-    while site.service.job(location)["counters"]["listed"] < 40:
+    while site.service.job(location)["counters"]["indexed"] < 40:
         time.sleep(0.05)
     site.qdrant.kill()
     time.sleep(2)

@@ -62,14 +62,15 @@ def running(
         yield service
 
 
-def listed(service: Service, *locations: str) -> int:
-    """Entities that the jobs have dealt with, pages in hand included."""
-    return sum(int(service.job(location)["counters"]["listed"]) for location in locations)
+def dealt_with(service: Service, *locations: str) -> int:
+    """Entities that the jobs are through with, in pages in hand too."""
+    counted = [service.job(location)["counters"] for location in locations]
+    return sum(one["unchanged"] + one["indexed"] + one["failed"] for one in counted)
 
 
-def await_listed(service: Service, count: int, *locations: str) -> None:
+def await_dealt_with(service: Service, count: int, *locations: str) -> None:
     deadline = time.monotonic() + 300
-    while listed(service, *locations) < count:
+    while dealt_with(service, *locations) < count:
         assert time.monotonic() < deadline, service.logs()
         time.sleep(0.05)
 
@@ -89,10 +90,10 @@ def test_ten_entities_do_not_wait_for_other_tenants_thousands(
     both = {**big, "small": {"few": declared("few")}}
     with running(folder, both, redis_url, postgres_url) as service:
         theirs = [service.request_reindex(tenant, "many") for tenant in big]
-        await_listed(service, 500, *theirs)
-        before = listed(service, *theirs)
+        await_dealt_with(service, 500, *theirs)
+        before = dealt_with(service, *theirs)
         ours = service.await_job(service.request_reindex("small", "few"))
-        meanwhile = listed(service, *theirs) - before
+        meanwhile = dealt_with(service, *theirs) - before
         assert (ours["state"], ours["counters"]["indexed"]) == ("succeeded", 10)
         # Turns are of seconds, pages of entities: what they come to in between depends on the
         # machine. Without turns ours would wait for whole pages of every other tenant.
@@ -107,16 +108,16 @@ def test_a_tenant_with_twenty_jobs_gets_no_more_than_one_with_a_single_job(
     both = {"big": types, "small": {"many": declared("many", SHORT_PAGE)}}
     with running(folder, both, redis_url, postgres_url) as service:
         theirs = [service.request_reindex("big", name) for name in types]
-        await_listed(service, TYPES * SHORT_PAGE, *theirs)
+        await_dealt_with(service, TYPES * SHORT_PAGE, *theirs)
         ours = service.request_reindex("small", "many")
-        await_listed(service, 4 * SHORT_PAGE, ours)
-        before = listed(service, ours)
-        all_before = before + listed(service, *theirs)
-        await_listed(service, before + 40 * SHORT_PAGE, ours)
-        gained = listed(service, ours) - before
-        total = listed(service, ours, *theirs) - all_before
+        await_dealt_with(service, 4 * SHORT_PAGE, ours)
+        before = dealt_with(service, ours)
+        all_before = before + dealt_with(service, *theirs)
+        await_dealt_with(service, before + 40 * SHORT_PAGE, ours)
+        gained = dealt_with(service, ours) - before
+        total = dealt_with(service, ours, *theirs) - all_before
         assert gained / total > 0.35, "about a half; a share by jobs would be a twentieth"
-        counts = [listed(service, one) for one in theirs]
+        counts = [dealt_with(service, one) for one in theirs]
         assert min(counts) > max(counts) / 4, "its jobs take turns"
         cancel(service, ours, *theirs)
 
@@ -129,13 +130,13 @@ def test_a_throttle_holds_across_workers_and_can_be_lifted(
     with running(folder, {"one": {"many": slow}}, redis_url, postgres_url, workers=2) as service:
         begun = time.monotonic()
         job = service.request_reindex("one", "many")
-        await_listed(service, 200, job)
-        found, seconds = listed(service, job), time.monotonic() - begun
+        await_dealt_with(service, 200, job)
+        found, seconds = dealt_with(service, job), time.monotonic() - begun
         assert rate * seconds / 3 < found <= rate * seconds + 10, "and the first page at once"
 
         answer = service.client.put(f"{job}/throttle", json={"entities_per_second": None})
         assert (answer.status_code, answer.json()["throttle"]) == (200, None)
         begun = time.monotonic()
-        await_listed(service, found + 500, job)
-        assert listed(service, job) - found > 1.5 * rate * (time.monotonic() - begun)
+        await_dealt_with(service, found + 500, job)
+        assert dealt_with(service, job) - found > 1.5 * rate * (time.monotonic() - begun)
         cancel(service, job)

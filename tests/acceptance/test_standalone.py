@@ -243,7 +243,7 @@ def test_killed_in_the_middle_of_a_job_it_goes_on_when_started_again(
     articles.write(documents)
     with standalone(tmp_path, articles.configuration) as service:
         location = service.request_reindex("acme", "article")
-        while service.job(location)["counters"]["listed"] < 5:
+        while service.job(location)["counters"]["indexed"] < 5:
             pass
         service.processes["standalone"].kill()
         service.processes["standalone"].start()

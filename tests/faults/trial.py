@@ -142,10 +142,10 @@ class Trial:
         self.locations.append(location)
         return location
 
-    def begin(self, listed: int = 30) -> str:
-        """Start a job and wait until it is well under way."""
+    def begin(self, through: int = 30) -> str:
+        """Start a job and wait until it is through with so many entities."""
         location = self.request()
-        while (job := self.service.job(location))["counters"]["listed"] < listed:
+        while _through((job := self.service.job(location))["counters"]) < through:
             assert job["state"] in ("queued", "running"), job
             time.sleep(0.02)
         assert job["state"] == "running", "it was over before the fault"
@@ -265,3 +265,7 @@ class Trial:
             job = self.find(location)
             if job is not None and job["state"] in ("queued", "running"):
                 self.service.client.post(f"{location}/cancel")
+
+
+def _through(counters: Json) -> int:
+    return int(counters["indexed"] + counters["unchanged"])
