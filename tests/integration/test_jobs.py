@@ -264,7 +264,7 @@ def test_what_an_error_says_can_always_be_recorded(
             world.deliver(world.messages.waiting.pop(0))
     found = world.job(job.id)
     recorded = {
-        "one entity": lambda: world.runtime.catalog.jobs.errors(job.id)[0].message,
+        "one entity": lambda: world.runtime.catalog.job_errors.first(job.id)[0].message,
         "later": lambda: world.runtime.catalog.pages.troubles(job.id)[0].message,
     }.get(when, lambda: found.message)()
     assert "caf\\udce9.parquet is not a whole file: \\0" in recorded

@@ -232,7 +232,7 @@ def test_an_index_whose_model_is_not_declared_any_more_holds_up_no_other(library
     library.assert_holds(index, {document.id: "some text"})
     with library.catalog.database.write() as connection:
         connection.exec_driver_sql("UPDATE entries SET updated_at = updated_at - 1000")
-    assert unusable.id in library.catalog.entries.unattended(60)
+    assert unusable.id in library.catalog.settlement.unattended(60)
     library.world.jobs.recover()
 
 

@@ -61,7 +61,7 @@ def _examined(store: VectorStore, wanted: Wanted) -> Findings:
         yield fine(check, f"{wanted.collection} is as it has to be.")
     for fault in faults or ():
         yield error(check, fault.message, fault.remedy)
-    indexing = store.indexing(wanted.collection)
+    indexing = None if faults is None else store.indexing(wanted.collection)
     if indexing is not None:
         yield fine("indexing", indexing_of(wanted.collection, indexing))
 
