@@ -25,6 +25,9 @@ FAULTS = {
     "killed": outages.every_worker_killed,
 }
 
+ENOUGH = 1500
+"""Entities that take longer than four workers need to end and to start."""
+
 
 @pytest.mark.parametrize(
     "fault",
@@ -48,7 +51,7 @@ def test_a_job_outlives(fault: Callable[[Trial], None], trial: Trial, cacm: Cacm
 def test_workers_asked_to_end_one_after_the_other_give_their_pages_back(
     trial: Trial, cacm: Cacm
 ) -> None:
-    trial.write(corpora.some(trial.chance, cacm, 500))
+    trial.write(corpora.some(trial.chance, cacm, ENOUGH))
     trial.failpoints.log("taken")
     location = trial.begin()
     for worker in trial.workers * 2:
@@ -58,4 +61,4 @@ def test_workers_asked_to_end_one_after_the_other_give_their_pages_back(
         worker.start()
     assert trial.find(location)["state"] == "running", "it was over before the last one ended"
     job = trial.end_right(location)
-    assert job["counters"]["indexed"] == 500, "a page that was given back had been written"
+    assert job["counters"]["indexed"] == ENOUGH, "a page that was given back had been written"

@@ -80,10 +80,19 @@ def test_one_that_does_not_move_is_given_up_with_what_to_do(
     assert "goes on where this one ended" in str(ended.value)
 
 
+HEARING_SIGINT = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs a script as it is run at a terminal: in the background of a shell SIGINT is ignored."""
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_told_to_stop_it_ends_with_one_line(tmp_path: Path, sent: signal.Signals) -> None:
     demo = subprocess.Popen(
-        [sys.executable, "-u", str(ROOT / "demo" / "run.py")],
+        [sys.executable, "-u", "-c", HEARING_SIGINT, str(ROOT / "demo" / "run.py")],
         cwd=tmp_path,
         env={
             **os.environ,
