@@ -25,7 +25,7 @@ FAULTS = {
     "killed": outages.every_worker_killed,
 }
 
-ENOUGH = 2000
+ENOUGH = 1500
 """Entities that take longer than four workers need to end and to start."""
 
 
