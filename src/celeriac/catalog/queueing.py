@@ -9,6 +9,7 @@ from sqlalchemy import Executable, Float, bindparam, cast, exists, literal, sele
 from sqlalchemy.dialects import postgresql, sqlite
 
 from celeriac.catalog.database import epoch_now
+from celeriac.catalog.jobs import JobState
 from celeriac.catalog.tables import indexes, jobs
 
 VALUES = (
@@ -24,7 +25,6 @@ VALUES = (
     "throttle",
 )
 """Of a new job: what the statements are executed with."""
-QUEUED = "queued"
 
 
 @cache
@@ -33,7 +33,7 @@ def waiting_or_new(dialect: str) -> tuple[Executable, ...]:
     was there. One on PostgreSQL, where each costs an exchange. None gives a row where another
     request was faster, or where there is no such index."""
     waiting = select(jobs, literal(True).label("joined")).where(
-        jobs.c.index_id == _given("index_id"), jobs.c.state == QUEUED
+        jobs.c.index_id == _given("index_id"), jobs.c.state == JobState.QUEUED
     )
     if dialect == "sqlite":
         made = _insert(sqlite.insert(jobs)).returning(*jobs.c, literal(False).label("joined"))
@@ -43,7 +43,7 @@ def waiting_or_new(dialect: str) -> tuple[Executable, ...]:
 
 
 def _insert(insert: Any) -> Any:
-    waits = exists().where(jobs.c.index_id == _given("index_id"), jobs.c.state == QUEUED)
+    waits = exists().where(jobs.c.index_id == _given("index_id"), jobs.c.state == JobState.QUEUED)
     row = select(*(_given(name).label(name) for name in VALUES), epoch_now().label("created_at"))
     row = row.where(indexes.c.id == _given("index_id"), ~waits)
     return insert.from_select([*VALUES, "created_at"], row).on_conflict_do_nothing()
