@@ -113,6 +113,16 @@ def test_several_processes_may_migrate_at_once(url: str) -> None:
         catalog.close()
 
 
+def test_several_may_open_a_new_sqlite_database_at_once(tmp_path: Path) -> None:
+    # SQLite's switch to the write-ahead log does not wait for others by itself.
+    for number in range(30):
+        catalogs = [Catalog(f"sqlite:///{tmp_path / f'{number}.sqlite'}") for _ in range(4)]
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(Catalog.ping, catalogs))
+        for catalog in catalogs:
+            catalog.close()
+
+
 def test_concurrent_requests_make_one_job(catalog: Catalog) -> None:
     index_id = index_id_of("acme", "product")
     with ThreadPoolExecutor(8) as pool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ CONNECT_TIMEOUT = 3
 """Seconds until a connection attempt is given up."""
 STATEMENT_TIMEOUT = 30
 """Seconds a statement may take."""
+_BUSY_PAUSE = 0.01
 
 
 class epoch_now(FunctionElement[float]):  # noqa: N801  (an SQL function)
@@ -182,9 +184,30 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
     # SQLAlchemy's own BEGIN comes from `_sqlite_begin`; the driver must not add another.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    _write_ahead(cursor)
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """Switch a new database to its write-ahead log. SQLite does not wait for the lock that this
+    takes, whatever the connection's timeout: of two that open a new file, one is refused."""
+    deadline = time.monotonic() + STATEMENT_TIMEOUT
+    while (refusal := _refusal(cursor)) is not None:
+        if time.monotonic() > deadline:
+            raise refusal
+        time.sleep(_BUSY_PAUSE)
+
+
+def _refusal(cursor: sqlite3.Cursor) -> sqlite3.OperationalError | None:
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        return error
+    return None
 
 
 def _sqlite_begin(connection: Connection) -> None:
