@@ -1,6 +1,6 @@
 """The whole pipeline without a model: fetch, chunk, compare, write, verify, with the stub embedder.
 
-    PYTHONPATH=src:tests python -m benchmarks.pipeline [--copies N] [--page-size N]
+    PYTHONPATH=src:tests python -m benchmarks.pipeline [--copies N] [--dimension N] [--page-size N]
     PYTHONPATH=src:tests python -m benchmarks.pipeline --million [--entities N]
 
 The CACM collection, so many times over, goes from a JSONL file into a new collection of a Qdrant
@@ -11,7 +11,7 @@ median of its rounds, each round a process of its own.
 Stages are what one thread needs, for then they add up: milliseconds by the clock and of the
 processor, for 1,000 chunks of a dimension and for 1,000 entities of the second job. The clock's has
 the waiting for servers, which several threads share. A stage's time is its own, without that of
-those it calls.
+those it calls. They are timed in runs of their own: timing takes a tenth of the time.
 
 `--million` goes twice through a million small entities of vectors of 8 dimensions, and prints the
 memory of the worker's process by the entities listed.
@@ -31,6 +31,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,8 @@ REST = "everything else"
 
 Rounds = dict[tuple[int, int], list[dict[str, Any]]]
 """What was measured, by dimension and threads."""
+RoundsInStages = dict[int, list[dict[str, Any]]]
+"""By dimension."""
 
 
 class Messages(queue.SimpleQueue[tuple[str, str, int] | None]):
@@ -112,24 +115,46 @@ def work(runtime: Runtime, messages: Messages) -> None:
 
 def child(threads: int) -> None:
     """Both jobs, measured in this process; prints JSON."""
-    watch = Stopwatch(STAGES)
-    watch.watch()
     runtime = Runtime(Settings.load())
-    first, whole = reindex(runtime, threads)
-    stages_of_first = watch.take()
-    second, again = reindex(runtime, threads)
-    assert second.counters.unchanged == first.counters.listed - first.counters.failed
-    runtime.close()
+    (first, whole), (second, again) = both(runtime, threads)
     measured = {
         "entities": first.counters.listed,
         "chunks": first.counters.chunks,
         "chunks_per_second": first.counters.chunks / whole.clock,
+        "microseconds_a_chunk": whole.cpu / first.counters.chunks * 1e6,
         "unchanged_per_second": second.counters.unchanged / again.clock,
+        "microseconds_unchanged": again.cpu / second.counters.unchanged * 1e6,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "stages": per_thousand(stages_of_first, whole, first.counters.chunks),
-        "stages_unchanged": per_thousand(watch.take(), again, second.counters.listed),
     }
     print(json.dumps(measured))
+
+
+def child_in_stages() -> None:
+    """Both jobs in one thread, stage by stage; prints JSON."""
+    watch = Stopwatch(STAGES)
+    watch.watch()
+    runtime = Runtime(Settings.load())
+    taken = []
+    (first, whole), (second, again) = both(runtime, 1, lambda: taken.append(watch.take()))
+    stages_of_first, stages_of_second = taken
+    measured = {
+        "stages": per_thousand(stages_of_first, whole, first.counters.chunks),
+        "stages_unchanged": per_thousand(stages_of_second, again, second.counters.listed),
+    }
+    print(json.dumps(measured))
+
+
+def both(
+    runtime: Runtime, threads: int, after_each: Callable[[], object] = lambda: None
+) -> tuple[tuple[Job, Spent], tuple[Job, Spent]]:
+    """A first job, and one that finds everything unchanged."""
+    first = reindex(runtime, threads)
+    after_each()
+    second = reindex(runtime, threads)
+    after_each()
+    runtime.close()
+    assert second[0].counters.unchanged == first[0].counters.listed - first[0].counters.failed
+    return first, second
 
 
 def watched(entities: int, threads: int) -> None:
@@ -206,11 +231,12 @@ def measure(
         return done
 
 
-def declaration(source: Path, dimension: int, page_size: int) -> dict[str, Any]:
+def declaration(source: Path, dimension: int, page_size: int | None) -> dict[str, Any]:
     # Named anew each time: a collection belongs to a model's name, and it must not exist yet.
     model = f"stub-{dimension}-{uuid.uuid4().hex[:8]}"
+    listing = {"page_size": page_size} if page_size else {}
     article = {
-        "source": {"kind": "files", "path": str(source), "id": "id", "page_size": page_size},
+        "source": {"kind": "files", "path": str(source), "id": "id", **listing},
         "text_fields": ["title", "abstract"],
         "index": {"model": model, "chunk_size": 128, "chunk_overlap": 16},
     }
@@ -243,20 +269,31 @@ def small(folder: Path, entities: int) -> Path:
 
 
 def report(rounds: Rounds) -> None:
-    print(f"{'dimension':>9} {'threads':>8} {'chunks/s':>10} {'unchanged/s':>12} {'peak MB':>8}")
+    print(
+        f"{'dimension':>9} {'threads':>8} {'chunks/s':>10} {'CPU us each':>12} "
+        f"{'unchanged/s':>12} {'CPU us each':>12} {'peak MB':>8}"
+    )
     for (dimension, threads), measured in rounds.items():
-        chunks, unchanged, peak = (
+        chunks, each, unchanged, each_unchanged, peak = (
             statistics.median(one[name] for one in measured)
-            for name in ("chunks_per_second", "unchanged_per_second", "peak_mb")
+            for name in (
+                "chunks_per_second",
+                "microseconds_a_chunk",
+                "unchanged_per_second",
+                "microseconds_unchanged",
+                "peak_mb",
+            )
         )
-        print(f"{dimension:>9} {threads:>8} {chunks:>10,.0f} {unchanged:>12,.0f} {peak:>8.0f}")
-    report_stages({dimension: one for (dimension, threads), one in rounds.items() if threads == 1})
+        print(
+            f"{dimension:>9} {threads:>8} {chunks:>10,.0f} {each:>12.0f} "
+            f"{unchanged:>12,.0f} {each_unchanged:>12.0f} {peak:>8.0f}"
+        )
 
 
-def report_stages(alone: dict[int, list[dict[str, Any]]]) -> None:
+def report_stages(rounds: RoundsInStages) -> None:
     """By the clock / of the processor."""
-    columns = {f"chunks, {one}": (measured, "stages") for one, measured in alone.items()}
-    columns["unchanged entities"] = (alone[DIMENSIONS[0]], "stages_unchanged")
+    columns = {f"chunks, {one}": (measured, "stages") for one, measured in rounds.items()}
+    columns["unchanged entities"] = (next(iter(rounds.values())), "stages_unchanged")
     print(f"\n{'ms of one thread':18}" + "".join(f"{head:>20}" for head in columns))
     for stage in (*STAGES, REST):
         cells = ""
@@ -272,19 +309,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--copies", type=int, default=1, help="of the 3,204 documents")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--page-size", type=int, default=100, help="of the source, in entities")
+    parser.add_argument("--page-size", type=int, help="entities on a page at most")
+    parser.add_argument("--dimension", type=int, help=f"one, in place of {DIMENSIONS}")
+    parser.add_argument("--threads", type=int, help=f"so many, in place of {THREADS}")
+    parser.add_argument("--no-stages", action="store_true", help="speed alone")
     parser.add_argument("--million", action="store_true", help="memory over a million entities")
     parser.add_argument("--entities", type=int, default=1_000_000, help="with --million")
     parser.add_argument("--child", type=int, metavar="THREADS", help=argparse.SUPPRESS)
+    parser.add_argument("--child-in-stages", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child and arguments.million:
         watched(arguments.entities, arguments.child)
     elif arguments.child:
         child(arguments.child)
+    elif arguments.child_in_stages:
+        child_in_stages()
     elif arguments.million:
         measure_memory(arguments.entities)
     else:
-        measure_speed(arguments.copies, arguments.rounds, arguments.page_size)
+        measure_speed(arguments)
 
 
 def measure_memory(entities: int) -> None:
@@ -296,21 +339,33 @@ def measure_memory(entities: int) -> None:
             measure(qdrant.url, redis.url, declared, *options)
 
 
-def measure_speed(copies: int, number_of_rounds: int, page_size: int) -> None:
+def measure_speed(arguments: argparse.Namespace) -> None:
+    dimensions = [arguments.dimension] if arguments.dimension else DIMENSIONS
+    threads = [arguments.threads] if arguments.threads else THREADS
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with servers.qdrant(folder) as qdrant, servers.redis(folder) as redis:
-            source = copied(folder, copies)
-            turns = [(dimension, threads) for dimension in DIMENSIONS for threads in THREADS]
-            rounds: Rounds = {turn: [] for turn in turns}
-            for _ in range(number_of_rounds):
-                for dimension, threads in turns:
-                    declared = declaration(source, dimension, page_size)
-                    done = measure(qdrant.url, redis.url, declared, "--child", str(threads))
-                    rounds[dimension, threads].append(json.loads(done.stdout))
+            source = copied(folder, arguments.copies)
+
+            def measured(dimension: int, *options: str) -> dict[str, Any]:
+                declared = declaration(source, dimension, arguments.page_size)
+                found: dict[str, Any] = json.loads(
+                    measure(qdrant.url, redis.url, declared, *options).stdout
+                )
+                return found
+
+            rounds: Rounds = {(one, number): [] for one in dimensions for number in threads}
+            in_stages: RoundsInStages = {one: [] for one in dimensions}
+            for _ in range(arguments.rounds):
+                for (dimension, number), found in rounds.items():
+                    found.append(measured(dimension, "--child", str(number)))
+                for dimension, timed in () if arguments.no_stages else in_stages.items():
+                    timed.append(measured(dimension, "--child-in-stages"))
         some = next(iter(rounds.values()))[0]
         print(f"{some['entities']:,} entities, {some['chunks']:,} chunks of 128 tokens\n")
         report(rounds)
+        if not arguments.no_stages:
+            report_stages(in_stages)
 
 
 if __name__ == "__main__":

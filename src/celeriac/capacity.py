@@ -17,6 +17,7 @@ from celeriac.ledger import temporary_ledger
 from celeriac.model import IndexSpec, Splitting, SplittingMethod
 from celeriac.rendering import Renderer
 from celeriac.sources.base import Source
+from celeriac.sources.listing import SHORT_PAGE
 from celeriac.survey import Survey, SurveyedPage
 
 SAMPLE = 1000
@@ -58,7 +59,6 @@ GENERATIONS = MappingProxyType(
 
 LISTING_BYTES = MappingProxyType({"sqlite": 320, "postgresql": 650})
 """Of an entity in the catalog while its job runs; measured."""
-PAGE_SIZE = 100
 REDIS_BYTES = 256 << 10
 """Of a running job, at most; measured."""
 
@@ -227,7 +227,7 @@ def needs(texts: Texts, dimension: int, filter_fields: int) -> Needs:
             )
             for number, when in GENERATIONS.items()
         ),
-        catalog_rows=texts.entities + math.ceil(texts.entities / PAGE_SIZE),
+        catalog_rows=texts.entities + math.ceil(texts.entities / SHORT_PAGE),
         catalog={kind: texts.entities * each for kind, each in LISTING_BYTES.items()},
         redis=REDIS_BYTES,
     )

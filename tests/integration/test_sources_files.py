@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -273,18 +274,33 @@ def test_another_encoding_is_an_option(tmp_path: Path) -> None:
 
 
 def test_a_page_ends_when_it_has_read_enough(tmp_path: Path) -> None:
-    rows = [{"id": number, "text": "x" * 3_000_000} for number in range(7)]
+    rows = [{"id": number, "text": "x" * 700_000} for number in range(7)]
     write_jsonl(tmp_path / "a.jsonl", rows)
     pages = list(pages_of(files(tmp_path / "a.jsonl")))
     assert [len(page.entities) for page in pages] == [3, 3, 1]
     assert sum(page.bytes_read for page in pages) == (tmp_path / "a.jsonl").stat().st_size
 
 
+def test_pages_grow_with_what_is_listed_before_them(tmp_path: Path) -> None:
+    for number, count in enumerate((950, 2_500)):
+        write_jsonl(tmp_path / f"{number}.jsonl", records(count, number * 1_000))
+
+    pages = list(pages_of(files(tmp_path / "*.jsonl")))
+    bounded = list(pages_of(files(tmp_path / "*.jsonl", page_size=150)))
+
+    lengths = [len(page.entities) for page in pages]
+    assert sum(lengths) == sum(len(page.entities) for page in bounded) == 3_450
+    assert lengths[:10] == [100] * 8 + [100, 112]
+    assert all(0 <= after - before <= 80 for before, after in pairwise(lengths[:-1]))
+    assert max(lengths) <= sum(lengths) / 8
+    assert max(len(page.entities) for page in bounded) == 150
+
+
 def test_a_page_reads_its_own_part_of_the_file_alone(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", records(10_100))
-    *_, last = pages_of(files(tmp_path / "a.jsonl", page_size=10_000))
-    cursor = files(tmp_path / "a.jsonl", page_size=10_000).page(None).next_cursor
-    another = files(tmp_path / "a.jsonl", page_size=10_000)
+    *_, before_last, last = pages_of(files(tmp_path / "a.jsonl"))
+    cursor = before_last.next_cursor
+    another = files(tmp_path / "a.jsonl")
     size = (tmp_path / "a.jsonl").stat().st_size
 
     before = bytes_read_by_this_process()

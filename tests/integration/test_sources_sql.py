@@ -130,9 +130,15 @@ def test_rows_that_come_and_go_do_not_hide_the_others(url: str) -> None:
 
 
 def test_a_page_ends_when_it_has_read_enough(url: str) -> None:
-    products(url, [{"id": number, "name": "x" * 3_000_000} for number in range(7)])
+    products(url, [{"id": number, "name": "x" * 700_000} for number in range(7)])
     pages = list(pages_of(sql(url)))
     assert [len(page.entities) for page in pages] == [3, 3, 1]
+
+
+def test_pages_grow_with_what_is_listed_before_them(url: str) -> None:
+    products(url, [{"id": number, "name": "x"} for number in range(1_200)])
+    lengths = [len(page.entities) for page in pages_of(sql(url))]
+    assert lengths == [100] * 9 + [112, 126, 62]
 
 
 # Tables, queries and keys

@@ -96,7 +96,7 @@ def test_loading_loaded_options_changes_nothing(options: dict[str, Any]) -> None
 
 def test_page_sizes_have_sensible_defaults() -> None:
     sizes = [load_options(options)["page_size"] for options in (FILES, REST, SQL)]
-    assert sizes == [100, 60, 500]
+    assert sizes == [1000, 60, 1000]
 
 
 def test_a_missing_kind_is_named() -> None:

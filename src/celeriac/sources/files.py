@@ -21,7 +21,7 @@ from celeriac.model import Page, digest_of
 from celeriac.sources.delimited import DelimitedReader
 from celeriac.sources.folder import fail_document, list_document
 from celeriac.sources.jsonl import JsonlReader
-from celeriac.sources.listing import PageBuilder
+from celeriac.sources.listing import PAGE_BYTES, PAGE_SIZE, PageBuilder, page_length
 from celeriac.sources.options import SourceOptions, page_size
 from celeriac.sources.parquet import ParquetReader
 from celeriac.sources.patterns import Choice
@@ -32,8 +32,6 @@ from celeriac.sources.tables import OpenReader, OpenTable, TableFormat
 
 AUTO = "auto"
 DOCUMENTS = "documents"
-PAGE_BYTES = 8 << 20
-"""A page ends once it has read this much, so that it stays seconds of work."""
 LISTING_SECONDS = 30.0
 """How long a listing of the files may be used for further pages, at least."""
 LISTING_SHARE = 20
@@ -79,7 +77,7 @@ class FilesOptions(SourceOptions):
     format = fields.String(load_default=AUTO, validate=OneOf([AUTO, *_READERS, DOCUMENTS]))
     encoding = fields.String(load_default="utf-8", validate=_check_encoding)
     delimiter = fields.String(load_default=None, allow_none=True, validate=Length(equal=1))
-    page_size = page_size(100)
+    page_size = page_size(PAGE_SIZE)
     max_entity_bytes = fields.Integer(load_default=10 << 20, validate=Range(min=1))
     storage_options = fields.Dict(keys=fields.String(), load_default=dict)
     """Handed to fsspec: key, secret, endpoint_url, ..."""
@@ -114,6 +112,22 @@ class _Listing:
     missing here that was there when they began."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a listing stands while a page is filled."""
+
+    began: str
+    """Digest of the files that it began with."""
+    before: int
+    """Entities on earlier pages."""
+    page: PageBuilder
+
+    def cursor(self, at: Mapping[str, Any]) -> str:
+        """Of the page that follows this one."""
+        listed = self.before + self.page.listed
+        return Position({"files": self.began, "listed": listed, **at}).encode()
+
+
 class FilesSource:
     """Lists files in the order of their names, and their records in the order of the file.
 
@@ -145,15 +159,17 @@ class FilesSource:
 
     def page(self, cursor: str | None) -> Page:
         """See `Source.page`."""
-        began = None if cursor is None else Position.decode(cursor).text("files")
+        position = None if cursor is None else Position.decode(cursor)
+        began = position.text("files") if position else None
         listing = self._listed(began)
-        began = began or listing.digest
-        page = PageBuilder(self._id_path, self._page_size, PAGE_BYTES)
+        before = position.number("listed") if position else 0
+        page = PageBuilder(self._id_path, page_length(before, self._page_size), PAGE_BYTES)
+        place = _Place(began or listing.digest, before, page)
         files = listing.files
         for number in range(_first(files, cursor), len(files)):
-            next_cursor = self._list(files[number], cursor, began, page)
+            next_cursor = self._list(files[number], cursor, place)
             if next_cursor is None and page.full and number + 1 < len(files):
-                next_cursor = Position({"after": files[number].name, "files": began}).encode()
+                next_cursor = place.cursor({"after": files[number].name})
             if next_cursor is not None:
                 built = page.build(next_cursor, listing.total)
                 return replace(built, estimate=_estimate(built, listing, first=cursor is None))
@@ -163,25 +179,23 @@ class FilesSource:
         """See `Source.close`; connections of object stores end with the source itself."""
         self._resting.close()
 
-    def _list(
-        self, file: StoredFile, cursor: str | None, began: str, page: PageBuilder
-    ) -> str | None:
+    def _list(self, file: StoredFile, cursor: str | None, place: _Place) -> str | None:
         """List one file, from where the cursor stands if it is in this file; return as `fill`."""
         if self._format_of(file) == DOCUMENTS:
-            self._list_document(file, page)
+            self._list_document(file, place.page)
             return None
         opened = self._rested(file, cursor) or self._opened(file, cursor)
         if opened is None:
             return None
         try:
-            resume = opened.reader.fill(page)
+            resume = opened.reader.fill(place.page)
         except BaseException:
             opened.close()
             raise
         if resume is None:
             opened.close()
             return None
-        next_cursor = Position({"file": file.name, "files": began, **resume}).encode()
+        next_cursor = place.cursor({"file": file.name, **resume})
         self._resting.put(next_cursor, opened)
         return next_cursor
 

@@ -13,6 +13,23 @@ MAX_ID_LENGTH = 512
 EXACT_FLOAT = 2**53
 """Below it a float holds every integer exactly."""
 MAX_MESSAGE_LENGTH = 1000
+PAGE_SIZE = 1000
+"""Entities a page has at most, unless it is told otherwise."""
+PAGE_BYTES = 2 << 20
+"""A page ends once it has read this much, so that it stays seconds of work."""
+SHORT_PAGE = 100
+"""Pages begin with as many entities."""
+SHARE_OF_LISTED = 8
+"""What a page has of all that earlier ones list: one in so many."""
+
+
+def page_length(before: int, at_most: int) -> int:
+    """How many entities to put on a page, where `before` are on earlier ones.
+
+    What a page costs by itself is spread over more entities the more there are; but the last pages
+    stay a small part of the whole, for that is what the last of the workers is waited for.
+    """
+    return min(at_most, max(SHORT_PAGE, before // SHARE_OF_LISTED))
 
 
 def entity_id(fields: Mapping[str, Any], path: str, place: str) -> str:
@@ -59,11 +76,20 @@ class PageBuilder:
         self._ids: set[str] = set()
 
     @property
+    def listed(self) -> int:
+        """Entities so far, those included that cannot be had."""
+        return len(self._entities) + len(self._failures)
+
+    @property
+    def room(self) -> int:
+        """How many more it takes, whatever their bytes."""
+        return self._page_size - self.listed
+
+    @property
     def full(self) -> bool:
         """Whether the page should end here; one that reached `max_bytes` may be short."""
-        listed = len(self._entities) + len(self._failures)
         over = self._max_bytes is not None and self.bytes_read >= self._max_bytes
-        return listed >= self._page_size or over
+        return self.room <= 0 or over
 
     def add(self, record: object, place: str) -> None:
         """List a record; `place` names it in messages, such as `data/a.jsonl:7`."""

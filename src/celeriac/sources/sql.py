@@ -18,13 +18,11 @@ from celeriac.errors import MissingId, SourceError
 from celeriac.model import Page
 from celeriac.sources import databases
 from celeriac.sources.keyset import Key, decode_key, encode_key, typed_ids
-from celeriac.sources.listing import PageBuilder
+from celeriac.sources.listing import PAGE_BYTES, PAGE_SIZE, PageBuilder, page_length
 from celeriac.sources.options import SourceOptions, page_size
 from celeriac.sources.positions import MISMATCH, Position
 from celeriac.sources.values import plain, size_of
 
-PAGE_BYTES = 8 << 20
-"""A page ends once it has read this much, so that it stays seconds of work."""
 ROW_BUFFER = 100
 """Rows fetched at once."""
 MOST_TIES = 100
@@ -49,7 +47,7 @@ class SqlOptions(SourceOptions):
     query = fields.String(load_default=None, allow_none=True, validate=Length(min=1))
     key = fields.String(load_default=None, allow_none=True, validate=Length(min=1))
     """The column that orders the listing, indexed at best; the id where it is not given."""
-    page_size = page_size(500)
+    page_size = page_size(PAGE_SIZE)
 
     @validates_schema
     def _one_listing(self, data: dict[str, Any], **_: object) -> None:
@@ -161,19 +159,26 @@ class SqlSource:
         The first page counts the rows, for `total` and for those that have no key and so cannot be
         listed: one failure tells how many.
         """
-        after = None if cursor is None else self._decode(cursor)
-        page = PageBuilder(self._listing.id, self._page_size, PAGE_BYTES)
+        after = None if cursor is None else Position.decode(cursor)
+        before = after.number("listed") if after else 0
+        page = PageBuilder(self._listing.id, page_length(before, self._page_size), PAGE_BYTES)
         with databases.reading(self._engine) as connection:
             total, missing = self._counts(connection) if cursor is None else (None, 0)
-            following = self._list(connection, after, page)
+            keys = self._list(connection, self._decoded(after) if after else None, page)
+        following = None
+        if keys is not None:
+            self._require_progress(after, keys)
+            following = Position({"keys": keys, "listed": before + page.listed}).encode()
         if missing:
             page.fail(self._missing(missing))
-        if following is not None and following == cursor:
+        return page.build(following, total)
+
+    def _require_progress(self, after: Position | None, keys: list[list[str]]) -> None:
+        if after is not None and keys == after.values["keys"]:
             raise SourceError(
                 f"{self._place}: the key {self._listing.key!r} does not come back from the "
                 "database as it went in; set the source's `key` to another unique column."
             )
-        return page.build(following, total)
 
     def lookup(self, entity_ids: Sequence[str]) -> Page:
         """See `LookupSource.lookup`. Of several rows with one id the listing's first is taken."""
@@ -201,11 +206,11 @@ class SqlSource:
 
     def _list(
         self, connection: sa.Connection, after: Sequence[Key] | None, page: PageBuilder
-    ) -> str | None:
-        """List rows; return the cursor where there are more."""
+    ) -> list[list[str]] | None:
+        """List rows; return the last one's keys where there are more."""
         parsed = self._parsed_columns(connection)
         last: Mapping[str, Any] | None = None
-        statement = self._listing.rows(after, self._page_size + 1)
+        statement = self._listing.rows(after, page.room + 1)
         with closing(self._rows(connection, statement)) as rows:
             for row in rows:
                 if page.full and last is not None:
@@ -215,7 +220,7 @@ class SqlSource:
             else:
                 return None
         self._refuse_ties(connection, last)
-        return self._encode(last)
+        return self._keys_of(last)
 
     def _refuse_ties(self, connection: sa.Connection, last: Mapping[str, Any]) -> None:
         """The next page begins beyond the last row, and so beyond all that compare as it does."""
@@ -250,9 +255,6 @@ class SqlSource:
         key = self._columns_of(row)[0]
         return f"{key} {str(row[key])[:80]!r}"
 
-    def _encode(self, row: Mapping[str, Any]) -> str:
-        return Position({"keys": self._keys_of(row)}).encode()
-
     def _keys_of(self, row: Mapping[str, Any]) -> list[list[str]]:
         return [encode_key(row[name], name) for name in self._columns_of(row)]
 
@@ -265,14 +267,14 @@ class SqlSource:
                 )
         return self._listing.order
 
-    def _decode(self, cursor: str) -> Sequence[Key]:
-        encoded = Position.decode(cursor).values.get("keys")
+    def _decoded(self, position: Position) -> Sequence[Key]:
+        encoded = position.values.get("keys")
         try:
             keys = [decode_key(key) for key in encoded]  # type: ignore[union-attr]
         except (TypeError, ValueError, ArithmeticError):
             keys = []
         if len(keys) != len(self._listing.order):
-            raise SourceError(MISMATCH.format(cursor=cursor[:200]))
+            raise SourceError(MISMATCH.format(cursor=position.encode()[:200]))
         return keys
 
     def _counts(self, connection: sa.Connection) -> tuple[int, int]:
