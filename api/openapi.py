@@ -145,6 +145,7 @@ def document(app: Flask, api: Api) -> Json:
         _describe(item.get("parameters", []))
         _complete(item[method], path, endpoint, scope_of(endpoint))
         _add_errors(item[method], path, public=scope_of(endpoint) is None, known=errors)
+        _untype_texts(item[method], written["components"]["schemas"])
     written["components"]["responses"] = errors
     written["tags"] = [{**tag, "name": _tag(tag["name"])} for tag in written["tags"]]
     return written
@@ -175,6 +176,16 @@ def _complete(operation: Json, path: str, endpoint: str, scope: Scope | None) ->
         operation["description"] = "\n\n".join(filter(None, (said, f"Scope: `{scope}`.")))
         if shape_of(path) is not ERROR_MESSAGE:
             operation.setdefault("parameters", []).append(TENANT_HEADER)
+
+
+def _untype_texts(operation: Json, schemas: Json) -> None:
+    """Leave out that the texts of a form with files are texts: whatever is sent there is one."""
+    multipart = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
+    if multipart is not None:
+        name = multipart["schema"]["$ref"].rpartition("/")[2]
+        for field in schemas[name]["properties"].values():
+            if field.get("format") != "binary":
+                field.pop("type", None)
 
 
 def _add_errors(operation: Json, path: str, *, public: bool, known: dict[str, Json]) -> None:

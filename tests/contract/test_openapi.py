@@ -67,6 +67,13 @@ def test_no_route_is_missing(app: Flask, document: Json) -> None:
     assert {(path, method) for path, method, _, _ in operations(document)} == routes
 
 
+def test_texts_of_a_form_with_files_are_not_told_from_numbers(document: Json) -> None:
+    properties = document["components"]["schemas"]["BatchNewFile"]["properties"]
+    assert properties["file"] == {**properties["file"], "type": "string", "format": "binary"}
+    assert "type" not in properties["name"]
+    assert properties["name"]["maxLength"] > 0
+
+
 def test_every_operation_is_described(document: Json) -> None:
     tags = {tag["name"] for tag in document["tags"]}
     seen: set[str] = set()
