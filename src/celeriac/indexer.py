@@ -10,7 +10,7 @@ it touches another chunk; it puts the new chunks in place before it deletes thos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,6 +75,23 @@ class _Changed:
         return max(len(self.split.chunks), self.marker.chunk_count if self.marker else 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A page's entities as the model is to read them."""
+
+    entities: Sequence[tuple[RenderedEntity, str]]
+    """Each with its fingerprint."""
+    errors: Sequence[tuple[str, EntityError]]
+    """Ids of those that cannot be rendered, and why."""
+
+    def without(self, ids: Container[str]) -> Rendered:
+        """The others."""
+        return Rendered(
+            [one for one in self.entities if one[0].id not in ids],
+            [one for one in self.errors if one[0] not in ids],
+        )
+
+
 class Indexer:
     """Brings entities of one index's generation into the store. Safe to call from threads."""
 
@@ -99,8 +116,23 @@ class Indexer:
         self._digest = digest
         self._store = store
 
+    def render(self, entities: Iterable[Entity]) -> Rendered:
+        """The text and metadata of each entity, and the fingerprint of all that shapes its points.
+
+        One that cannot be rendered is among the errors and does not stop the others.
+        """
+        rendered, errors = [], []
+        for entity in entities:
+            try:
+                one = self._renderer.render(entity)
+            except EntityError as error:
+                errors.append((entity.id, error))
+            else:
+                rendered.append((one, self._renderer.fingerprint(one)))
+        return Rendered(rendered, errors)
+
     def index(
-        self, entities: Sequence[Entity], checkpoint: Checkpoint, tally: Tally | None = None
+        self, rendered: Rendered, checkpoint: Checkpoint, tally: Tally | None = None
     ) -> PageResult:
         """Make the store hold exactly these entities' present chunks.
 
@@ -115,23 +147,14 @@ class Indexer:
             JobStopped: from `checkpoint`.
         """
         tally = tally or Tally()
-        rendered = self._render(entities, tally)
-        markers = self._store.markers(self.partition, [one.id for one, _ in rendered])
-        changed = self._sort_out(rendered, markers, tally)
+        for entity_id, error in rendered.errors:
+            tally.fail(entity_id, error)
+        ids = [one.id for one, _ in rendered.entities]
+        markers = self._store.markers(self.partition, ids)
+        changed = self._sort_out(rendered.entities, markers, tally)
         for group in _groups(changed):
             self._replace(group, checkpoint, tally)
         return tally.result(self.partition)
-
-    def _render(self, entities: Sequence[Entity], tally: Tally) -> list[tuple[RenderedEntity, str]]:
-        rendered = []
-        for entity in entities:
-            try:
-                one = self._renderer.render(entity)
-            except EntityError as error:
-                tally.fail(entity.id, error)
-            else:
-                rendered.append((one, self._renderer.fingerprint(one)))
-        return rendered
 
     def _sort_out(
         self,

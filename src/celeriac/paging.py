@@ -36,6 +36,7 @@ from celeriac.errors import (
 )
 from celeriac.fetching import fetch
 from celeriac.generations import ensure_collection, in_force
+from celeriac.indexer import Indexer, Rendered
 from celeriac.jobs import RETRY_FOR, JobRunner
 from celeriac.leases import LEASE
 from celeriac.model import (
@@ -65,6 +66,8 @@ class _Listed:
     """A page's content, less what an earlier page lists too."""
 
     entities: tuple[Entity, ...]
+    rendered: Rendered
+    """The same entities."""
     failures: tuple[EntityFailure, ...]
     """Of the source: listed, but not to be had as entities."""
     repeated: dict[str, uuid.UUID]
@@ -84,6 +87,7 @@ class _Work:
     job: Job
     entity_type: EntityType
     generation: Generation
+    indexer: Indexer
     keeper: EntryKeeper
     stages: Stages
 
@@ -180,7 +184,7 @@ class PageRunner:
         with work.stages.time(Stage.LIST) as step:
             page = fetch(self._runtime, work.job, work.entity_type, claim)
             step.items = len(page.entities) + len(page.failures)
-        listed = self._list(work.job, claim, work.generation.partition, page)
+        listed = self._list(work, claim, page)
         work.keeper.begin(listed.entities)
         self._expect(claim, page)
         self._show_listed(claim, work, page, listed)
@@ -203,16 +207,15 @@ class PageRunner:
         )
 
     def _index(self, claim: Claim, work: _Work, listed: _Listed, turn: Turn) -> PageResult:
-        indexer = self._runtime.indexer(work.entity_type, work.generation)
         carried, tally = Carried.of_json(claim.carried), Tally(work.stages)
         try:
-            result = indexer.index(
-                listed.entities,
+            result = work.indexer.index(
+                listed.rendered,
                 lambda so_far: self._checkpoint(claim, work, listed, turn, so_far),
                 tally,
             )
         except (WorkerStopping, JobPaused, TurnOver):
-            done = carried.and_then(tally.result(indexer.partition), tally.settled)
+            done = carried.and_then(tally.result(work.indexer.partition), tally.settled)
             self._catalog.pages.carry(claim, done.as_json())
             raise
         except CollectionMissing as error:
@@ -257,7 +260,8 @@ class PageRunner:
         stages = Stages(
             self._counts.stage, lambda stage: self._at_stage(claim, entity_type.spec.model, stage)
         )
-        return _Work(job, entity_type, generation, keeper, stages)
+        indexer = self._runtime.indexer(entity_type, generation)
+        return _Work(job, entity_type, generation, indexer, keeper, stages)
 
     @contextmanager
     def _at_stage(self, claim: Claim, model: str, stage: str) -> Iterator[None]:
@@ -269,18 +273,24 @@ class PageRunner:
                 stack.enter_context(progress.loading(claim.job_id, claim.number, model))
             yield
 
-    def _list(self, job: Job, claim: Claim, partition: Partition, page: Page) -> _Listed:
+    def _list(self, work: _Work, claim: Claim, page: Page) -> _Listed:
         """Record what the page lists and send the next one on its way."""
+        partition = work.generation.partition
+        rendered = work.indexer.render(page.entities)
         ids = [entity.id for entity in page.entities]
         ids += [failure.entity_id for failure in page.failures if failure.entity_id is not None]
         keys = {entity_id: entity_key(partition, entity_id) for entity_id in ids}
-        earlier = self._catalog.pages.list_entities(claim, keys.values(), page.next_cursor)
-        delay = self._charge(job, len(page.entities) + len(page.failures))
+        fingerprints = {one.id: fingerprint for one, fingerprint in rendered.entities}
+        earlier = self._catalog.pages.list_entities(
+            claim, {key: fingerprints.get(one) for one, key in keys.items()}, page.next_cursor
+        )
+        delay = self._charge(work.job, len(page.entities) + len(page.failures))
         if page.next_cursor is not None:
             self._send(claim.job_id, claim.number + 1, delay)
         repeated = {entity_id: key for entity_id, key in keys.items() if key in earlier}
         return _Listed(
             entities=tuple(one for one in page.entities if one.id not in repeated),
+            rendered=rendered.without(repeated) if repeated else rendered,
             failures=tuple(one for one in page.failures if one.entity_id not in repeated),
             repeated=repeated,
         )

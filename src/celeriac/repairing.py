@@ -197,7 +197,9 @@ class Repairer:
             wanted = self._comparison.ids_to_index(number)
             entities, page = self._survey.read_again(number, wanted)
             noted(page)
-            result = self._indexer.index(entities, lambda _: self._hold.renew())
+            result = self._indexer.index(
+                self._indexer.render(entities), lambda _: self._hold.renew()
+            )
             counters += result.counters
             failures += result.failures[: FIRST_FAILURES - len(failures)]
         return counters, tuple(failures)

@@ -209,18 +209,18 @@ def test_listing_a_page_adds_the_next_and_names_what_came_before(catalog: Catalo
     job = running(catalog)
     a, b, c = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
     first = claimed(catalog, job)
-    assert catalog.pages.list_entities(first, [a, b], "next") == set()
+    assert catalog.pages.list_entities(first, {a: "f", b: None}, "next") == set()
     second = claimed(catalog, job, 1)
     assert second.cursor == "next"
-    assert catalog.pages.list_entities(second, [b, c], None) == {b}
+    assert catalog.pages.list_entities(second, dict.fromkeys([b, c]), None) == {b}
     # Run once more, the page may list something else.
-    assert catalog.pages.list_entities(second, [a], None) == {a}
+    assert catalog.pages.list_entities(second, {a: "f"}, None) == {a}
 
 
 def test_a_job_is_done_when_its_last_page_is_known_and_all_are_committed(catalog: Catalog) -> None:
     job = running(catalog)
     first = claimed(catalog, job)
-    catalog.pages.list_entities(first, [], "next")
+    catalog.pages.list_entities(first, {}, "next")
     second = claimed(catalog, job, 1)
     catalog.pages.commit(second, Counters(), [], [], is_last=True)
     assert not catalog.rounds.all_done(job.id)
@@ -257,7 +257,7 @@ def test_the_page_that_fails_longest_says_what_holds_the_job_up(catalog: Catalog
     job = running(catalog)
     first = claimed(catalog, job)
     assert catalog.pages.troubles(job.id) == []
-    catalog.pages.list_entities(first, [], "next")
+    catalog.pages.list_entities(first, {}, "next")
     catalog.pages.postpone(first, 0, SourceUnavailable("the source is away"))
     slow = SourceUnavailable("the source is slow")
     catalog.pages.postpone(claimed(catalog, job, 1), 0, slow)
@@ -285,11 +285,35 @@ def test_lost_messages_are_found_once_they_were_silent(catalog: Catalog) -> None
     assert catalog.pages.take_lost(job.id, silent_for=-1) == []
 
 
+@pytest.mark.parametrize("failed", [0, 1, 3, 20])
+@pytest.mark.parametrize("usual", [Outcome.INDEXED, Outcome.UNCHANGED])
+@pytest.mark.parametrize("unlisted", [0, 1])
+def test_a_page_s_entities_have_the_outcomes_that_it_commits(
+    catalog: Catalog, usual: Outcome, failed: int, unlisted: int
+) -> None:
+    job = running(catalog)
+    claim = claimed(catalog, job)
+    keys = [uuid.uuid4() for _ in range(24)]
+    listed: dict[uuid.UUID, str | None] = {key: f"f{number}" for number, key in enumerate(keys)}
+    catalog.pages.list_entities(claim, dict(list(listed.items())[unlisted:]), None)
+
+    outcomes = [
+        ListedEntity(key, usual, fingerprint) for key, fingerprint in list(listed.items())[failed:]
+    ] + [ListedEntity(key, Outcome.FAILED) for key in keys[:failed]]
+    catalog.pages.commit(claim, Counters(), outcomes, [], is_last=True)
+
+    expected = catalog.listings.expected(job.id, keys)
+    assert {key: (one.outcome, one.fingerprint) for key, one in expected.items()} == {
+        one.key: (one.outcome, one.fingerprint) for one in outcomes
+    }
+    assert catalog.listings.count_in_index(job.id) == 24 - failed
+
+
 def test_the_listing_says_what_is_expected_and_what_nobody_dealt_with(catalog: Catalog) -> None:
     job = running(catalog)
     a, b, c = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
     first = claimed(catalog, job)
-    catalog.pages.list_entities(first, [a], "next")
+    catalog.pages.list_entities(first, {a: "f1"}, "next")
     listed = [ListedEntity(a, Outcome.INDEXED, "f1"), ListedEntity(b, Outcome.FAILED)]
     catalog.pages.commit(first, Counters(), listed, [], is_last=False)
     second = claimed(catalog, job, 1)
@@ -524,7 +548,7 @@ def test_pages_commit_from_many_threads_without_losing_a_count(catalog: Catalog)
         for number in range(worker, 24, 8):
             claim = claimed(catalog, job, number)
             keys = [uuid.uuid4() for _ in range(20)]
-            catalog.pages.list_entities(claim, keys, None)
+            catalog.pages.list_entities(claim, dict.fromkeys(keys, "f"), None)
             listed = [ListedEntity(key, Outcome.INDEXED, "f") for key in keys]
             catalog.pages.commit(claim, Counters(listed=20), listed, [], is_last=number == 23)
 

@@ -271,7 +271,7 @@ def test_pages_of_an_ended_job_stay_while_a_worker_may_write(world: World) -> No
     catalog.retention.clear_ended()
     assert rows(world)["pages"] == 0
     with pytest.raises(LeaseLost):
-        catalog.pages.list_entities(claim, [uuid.uuid4()], "1")
+        catalog.pages.list_entities(claim, {uuid.uuid4(): None}, "1")
     with pytest.raises(JobStopped):
         catalog.pages.commit(claim, Counters(), [], [], is_last=True)
     found = rows(world)

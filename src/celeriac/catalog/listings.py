@@ -10,7 +10,7 @@ from typing import TypeVar
 from sqlalchemy import and_, exists, func, select, update
 
 from celeriac.catalog.database import Database
-from celeriac.catalog.pages import NO_PAGE, of_entities
+from celeriac.catalog.listed import NO_PAGE, of_entities
 from celeriac.catalog.tables import jobs, listings, pages
 from celeriac.model import Counters, Outcome
 

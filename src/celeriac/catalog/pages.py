@@ -13,13 +13,11 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Connection,
-    Delete,
     Float,
     Select,
     Update,
     and_,
     bindparam,
-    delete,
     exists,
     func,
     or_,
@@ -28,10 +26,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
+from celeriac.catalog import listed
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.job_errors import insert_errors
 from celeriac.catalog.jobs import JobState, Seen, add_counters, class_of
-from celeriac.catalog.tables import jobs, listings, pages
+from celeriac.catalog.tables import jobs, pages
 from celeriac.errors import JobStopped, LeaseLost
 from celeriac.model import Counters, EntityFailure, ListedEntity, storable
 
@@ -39,8 +38,6 @@ LOOKUP_ROUND = 3
 """The round of pages that look entities up by their ids, after two listings missed them."""
 MOST_TROUBLES = 10
 """Pages of a job whose trouble is told."""
-NO_PAGE = -1
-"""Where the listing keeps what no page lists and the sweep removes."""
 
 
 class PageState(StrEnum):
@@ -151,22 +148,19 @@ class Pages:
         raise LeaseLost
 
     def list_entities(
-        self, claim: Claim, keys: Collection[uuid.UUID], following: str | None
+        self, claim: Claim, fingerprints: Mapping[uuid.UUID, str | None], following: str | None
     ) -> set[uuid.UUID]:
-        """Record what a page lists and, in the same transaction, the page that follows it.
+        """Record what a page lists, by key, and, in the same transaction, the page that follows it.
 
         Returns the keys that an earlier page lists too. An earlier run of this page is replaced.
         """
-        rows = [{"job_id": claim.job_id, "entity_key": key, "page": claim.number} for key in keys]
         held = _of(claim)
         with self._database.write() as connection:
             self._require_held(connection.execute(_locking(), held).one_or_none() is not None)
-            connection.execute(_unlisting(), held)
-            if rows:
-                connection.execute(_LIST, rows)
+            listed.record(connection, claim.job_id, claim.number, fingerprints)
             if following is not None:
                 self._follow(connection, claim, following)
-            return set(connection.execute(_listed_earlier(), held).scalars())
+            return listed.earlier(connection, claim.job_id, claim.number)
 
     def _follow(self, connection: Connection, claim: Claim, following: str) -> None:
         """Have the next page begin where this one ends, also when an earlier run of this page
@@ -203,7 +197,7 @@ class Pages:
         self,
         claim: Claim,
         counters: Counters,
-        listed: Sequence[ListedEntity],
+        outcomes: Sequence[ListedEntity],
         failures: Sequence[EntityFailure],
         *,
         is_last: bool,
@@ -223,7 +217,7 @@ class Pages:
                 raise LeaseLost if runs else JobStopped
             seen = add_counters(connection, claim.job_id, counters)
             insert_errors(connection, claim.job_id, claim.number, failures)
-            _replace_listing(connection, claim, listed)
+            listed.settle(connection, claim.job_id, claim.number, outcomes)
             if also is not None:
                 also(connection)
         return seen
@@ -393,38 +387,8 @@ def is_open() -> ColumnElement[bool]:
     )
 
 
-def of_entities(
-    job_id: str, keys: Collection[uuid.UUID], *columns: ColumnElement[Any]
-) -> Select[Any]:
-    """A query of what a job listed of the entities.
-
-    The job is compared by an expression that no index serves: while a job is young, PostgreSQL's
-    statistics do not know it, and an index on the job alone would look selective and is not.
-    """
-    return select(listings.c.entity_key, *columns).where(
-        listings.c.entity_key.in_(keys), listings.c.job_id + "" == job_id
-    )
-
-
 def _taken_back(counters: Mapping[str, int]) -> Counters:
     return Counters(**{name: -value for name, value in counters.items()})
-
-
-def _replace_listing(connection: Connection, claim: Claim, listed: Sequence[ListedEntity]) -> None:
-    """Put what became of a page's entities in place of what it listed."""
-    connection.execute(_unlisting(), _of(claim))
-    rows = [
-        {
-            "job_id": claim.job_id,
-            "entity_key": entity.key,
-            "page": claim.number,
-            "outcome": entity.outcome,
-            "fingerprint": entity.fingerprint,
-        }
-        for entity in listed
-    ]
-    if rows:
-        connection.execute(_LIST, rows)
 
 
 def _held(claim: Claim) -> ColumnElement[bool]:
@@ -440,7 +404,6 @@ def _held(claim: Claim) -> ColumnElement[bool]:
 
 _JOB: BindParameter[str] = bindparam("of_job")
 _PAGE: BindParameter[int] = bindparam("of_number")
-_LIST = listings.insert()
 
 
 def _of(claim: Claim) -> dict[str, Any]:
@@ -515,26 +478,6 @@ def _renewing() -> ReturningUpdate[Any]:
 @functools.cache
 def _locking() -> Select[Any]:
     return select(pages.c.number).where(_is_held()).with_for_update()
-
-
-@functools.cache
-def _unlisting() -> Delete:
-    return delete(listings).where(listings.c.job_id == _JOB, listings.c.page == _PAGE)
-
-
-@functools.cache
-def _listed_earlier() -> Select[Any]:
-    earlier = listings.alias()
-    return select(listings.c.entity_key).where(
-        listings.c.job_id == _JOB,
-        listings.c.page == _PAGE,
-        exists().where(
-            earlier.c.entity_key == listings.c.entity_key,
-            earlier.c.job_id + "" == _JOB,  # see `of_entities`
-            earlier.c.page > NO_PAGE,
-            earlier.c.page < _PAGE,
-        ),
-    )
 
 
 @functools.cache
