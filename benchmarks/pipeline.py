@@ -46,6 +46,7 @@ from celeriac.jobs import JobRunner, request_job
 from celeriac.paging import PageRunner
 from celeriac.runtime import Runtime
 from celeriac.settings import Settings
+from workers.process import collect_seldom
 
 DATA = Path(__file__).parents[1] / "tests" / "data" / "cacm" / "documents.jsonl"
 TENANT, NAME = "acme", "article"
@@ -113,9 +114,15 @@ def work(runtime: Runtime, messages: Messages) -> None:
     messages.put(None)
 
 
+def prepared() -> Runtime:
+    """As a worker's process is."""
+    collect_seldom()
+    return Runtime(Settings.load())
+
+
 def child(threads: int) -> None:
     """Both jobs, measured in this process; prints JSON."""
-    runtime = Runtime(Settings.load())
+    runtime = prepared()
     (first, whole), (second, again) = both(runtime, threads)
     measured = {
         "entities": first.counters.listed,
@@ -133,7 +140,7 @@ def child_in_stages() -> None:
     """Both jobs in one thread, stage by stage; prints JSON."""
     watch = Stopwatch(STAGES)
     watch.watch()
-    runtime = Runtime(Settings.load())
+    runtime = prepared()
     taken = []
     (first, whole), (second, again) = both(runtime, 1, lambda: taken.append(watch.take()))
     stages_of_first, stages_of_second = taken
@@ -159,7 +166,7 @@ def both(
 
 def watched(entities: int, threads: int) -> None:
     """Both jobs over the small entities; prints this process's memory as they go."""
-    runtime = Runtime(Settings.load())
+    runtime = prepared()
     print(f"{'job':10}{'listed':>10}{'seconds':>9}{'entities/s':>12}{'RSS, MB':>9}", flush=True)
     for kind in ("first", "unchanged"):
         over = threading.Event()

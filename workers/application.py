@@ -80,9 +80,10 @@ def _log(loglevel: int | str, logfile: str | None = None, **_: Any) -> None:
 
 
 @celeryd_after_setup.connect
-def _share_threads(instance: Any, **_: Any) -> None:
+def _set_up(instance: Any, **_: Any) -> None:
     process.require_threads(instance.pool_cls)
     process.share_threads(instance.concurrency)
+    process.collect_seldom()
 
 
 @import_modules.connect

@@ -5,6 +5,7 @@ Standalone mode hands in a runtime of its own before anything asks.
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ UNUSABLE = 4
 where it would start another for ever."""
 LOADING = 15.0
 """Seconds that the end of the process waits for a model that is being loaded."""
+GARBAGE = (50_000, 20, 50)
+"""Objects, and rounds of younger ones, after which Python looks for cycles among them."""
 
 _lock = threading.RLock()
 _runtime: Runtime | None = None
@@ -112,6 +115,12 @@ def require_threads(pool: type[BasePool]) -> None:
             f"A worker runs its pages in threads, which share one model; the pool {name!r} does "
             "not. Leave --pool out, and start more workers for more processes."
         )
+
+
+def collect_seldom() -> None:
+    """Look for cycles of objects a seventieth as often as Python does by itself: a page makes many
+    objects, none of them in cycles, and looking through them took a seventh of its time."""
+    gc.set_threshold(*GARBAGE)
 
 
 def share_threads(threads: int) -> None:

@@ -16,6 +16,7 @@ from celeriac.store import payload
 from celeriac.store.base import VOID, Fault, Hit, Indexing, Marker, Point, StoredChunk
 from celeriac.store.collections import Collections
 from celeriac.store.filters import partition_filter
+from celeriac.store.readers import MarkerReader
 from celeriac.store.writers import Writer, requests, require_completed, require_finite
 
 IDS_PER_REQUEST = 1000
@@ -37,6 +38,7 @@ class QdrantStore:
         *,
         guard: Callable[[], AbstractContextManager[None]],
         writer: Writer,
+        markers: MarkerReader,
         ping: Callable[[], object],
         collections: Collections,
         approximate: bool,
@@ -48,6 +50,7 @@ class QdrantStore:
         self._client = client
         self._guard = guard
         self._writer = writer
+        self._markers = markers
         self._ping = ping
         self._collections = collections
         self._exact = models.SearchParams(exact=True) if approximate else None
@@ -74,9 +77,11 @@ class QdrantStore:
 
     def markers(self, partition: Partition, entity_ids: Sequence[str]) -> dict[str, Marker]:
         ids = [partition.point_id(entity_id, 0) for entity_id in entity_ids]
-        records = self._retrieve(partition, ids, payload.MARKER_KEYS)
-        markers = [payload.marker_of(str(one.id), one.payload or {}) for one in records]
-        return {marker.entity_id: marker for marker in markers}
+        found: list[Marker] = []
+        for start in range(0, len(ids), IDS_PER_REQUEST):
+            with self._calling(partition.collection):
+                found += self._markers.retrieve(partition, ids[start : start + IDS_PER_REQUEST])
+        return {marker.entity_id: marker for marker in found}
 
     def void(self, partition: Partition, chunk_counts: Mapping[str, int]) -> None:
         by_extent: dict[int, Ids] = {}
@@ -110,17 +115,33 @@ class QdrantStore:
         with_vectors: bool = False,
     ) -> list[StoredChunk]:
         ids = [partition.point_id(*chunk) for chunk in chunks]
-        records = self._retrieve(partition, ids, True, with_vectors=with_vectors)
+        records = self._retrieve(partition, ids, with_vectors=with_vectors)
         return [payload.chunk_of(one.payload or {}, one.vector) for one in records]
 
     def scan_markers(self, partition: Partition, *, batch: int = 1000) -> Iterator[list[Marker]]:
-        selected = partition_filter(partition, markers_only=True)
-        for records in self._scroll(partition, selected, batch, payload.MARKER_KEYS):
-            yield [payload.marker_of(str(one.id), one.payload or {}) for one in records]
+        offset: Any = None
+        while True:
+            with self._calling(partition.collection):
+                markers, offset = self._markers.scroll(partition, offset, batch)
+            if markers:
+                yield markers
+            if offset is None:
+                return
 
     def scan(self, partition: Partition, *, batch: int = 1000) -> Iterator[list[StoredChunk]]:
-        for records in self._scroll(partition, partition_filter(partition), batch, True):
-            yield [payload.chunk_of(one.payload or {}, None) for one in records]
+        offset: Any = None
+        while True:
+            with self._calling(partition.collection):
+                records, offset = self._client.scroll(
+                    partition.collection,
+                    scroll_filter=partition_filter(partition),
+                    limit=batch,
+                    offset=offset,
+                )
+            if records:
+                yield [payload.chunk_of(one.payload or {}, None) for one in records]
+            if offset is None:
+                return
 
     def count(self, partition: Partition) -> int:
         with self._calling(partition.collection):
@@ -184,9 +205,8 @@ class QdrantStore:
         self,
         partition: Partition,
         ids: Sequence[str],
-        selector: list[str] | bool,
         *,
-        with_vectors: bool = False,
+        with_vectors: bool,
     ) -> list[models.Record]:
         records: list[models.Record] = []
         for start in range(0, len(ids), IDS_PER_REQUEST):
@@ -194,7 +214,7 @@ class QdrantStore:
                 records += self._client.retrieve(
                     partition.collection,
                     ids[start : start + IDS_PER_REQUEST],
-                    with_payload=selector,
+                    with_payload=True,
                     with_vectors=with_vectors,
                 )
         return records
@@ -205,28 +225,6 @@ class QdrantStore:
             with self._calling(partition.collection):
                 result = self._client.delete(partition.collection, selector, wait=True)
             _require_completed(result)
-
-    def _scroll(
-        self,
-        partition: Partition,
-        selected: models.Filter,
-        batch: int,
-        selector: list[str] | bool,
-    ) -> Iterator[list[models.Record]]:
-        offset: Any = None
-        while True:
-            with self._calling(partition.collection):
-                records, offset = self._client.scroll(
-                    partition.collection,
-                    scroll_filter=selected,
-                    limit=batch,
-                    offset=offset,
-                    with_payload=selector,
-                )
-            if records:
-                yield records
-            if offset is None:
-                return
 
     def _some_ids(self, partition: Partition) -> Ids:
         with self._calling(partition.collection):
