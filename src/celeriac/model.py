@@ -326,6 +326,10 @@ class Partition:
         """The id of an entity's marker."""
         return uuid.UUID(int=self._point_number(entity_id, 0))
 
+    def sum_of_ids(self, entity_id: str, chunks: int) -> int:
+        """Of the points of an entity of so many chunks, as numbers."""
+        return sum(self._point_number(entity_id, chunk) for chunk in range(chunks))
+
     def _point_number(self, entity_id: str, chunk: int) -> int:
         if chunk == 0:
             return _marker_number(self.index_id, self.generation, entity_id)

@@ -17,7 +17,7 @@ from celeriac.indexer import remove_entities
 from celeriac.lookups import MOST_LOOKUPS
 from celeriac.model import Partition
 from celeriac.runtime import Runtime
-from celeriac.store.base import Marker
+from celeriac.store.base import Census, Marker
 from celeriac.tally import removed_keys, stays
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,8 @@ class Comparison:
     """Markers of listed entities with the listed fingerprint."""
     points: int = 0
     """Points that the markers which stay account for."""
+    ids: int = 0
+    """The sum of their ids."""
     gone: int = 0
     """Markers of entities that the listing does not have, or that have no text now."""
     differing: list[Marker] = field(default_factory=list)
@@ -66,7 +68,7 @@ class ReindexedEntities:
         found = Comparison()
         for markers, expected in self._scan():
             for marker, entity in zip(markers, expected, strict=True):
-                _compare_one(found, marker, entity)
+                self._compare_one(found, marker, entity)
                 if contested and uuid.UUID(marker.point_id) in contested:
                     found.suspect.append(marker)
         return found
@@ -77,6 +79,22 @@ class ReindexedEntities:
             keys = [uuid.UUID(marker.point_id) for marker in markers]
             expected = self._catalog.listings.expected(self._job.id, keys)
             yield markers, [expected.get(key) for key in keys]
+
+    def _compare_one(self, found: Comparison, marker: Marker, entity: Expected | None) -> None:
+        found.markers += 1
+        if entity is None and len(found.unlisted) <= MOST_LOOKUPS:
+            found.unlisted.append(marker.entity_id)
+        if entity is None or not stays(marker, entity):
+            found.gone += 1
+            return
+        found.points += marker.chunk_count
+        found.ids += self._partition.sum_of_ids(marker.entity_id, marker.chunk_count)
+        if entity.outcome in IN_INDEX:
+            if entity.fingerprint == marker.fingerprint:
+                found.matching += 1
+                found.sample.offer(marker)
+            else:
+                found.differing.append(marker)
 
     def pages_to_mend(self, found: Comparison) -> list[int]:
         """Pages of entities that are not in the store as they were listed; their markers are
@@ -134,19 +152,23 @@ class ReindexedEntities:
                 f"after all of them were written {MOST_MENDINGS} times more. "
                 "Something else removes points from the collection; reindex once it is stopped."
             )
-        if self._store.count(self._partition) == found.points:
+        expected = Census(found.points, found.ids)
+        if self._census() == expected:
             return []
         self._remove_orphans()
-        counted = self._store.count(self._partition)
-        if counted < found.points:
-            return self._pages_of_incomplete()
-        if counted != found.points:
-            raise VerificationFailed(
-                f"The index has {counted} chunks where the source gives {found.points}; "
-                f"celeriac audit {self._job.tenant} {self._job.entity_type} --repair says which "
-                "and mends them."
-            )
-        return []
+        census = self._census()
+        if census == expected:
+            return []
+        if pages := self._pages_of_incomplete():
+            return pages
+        raise VerificationFailed(
+            f"The index has {census.points} chunks, not the {found.points} that the source "
+            f"gives, or others; celeriac audit {self._job.tenant} {self._job.entity_type} "
+            "--repair says which and mends them."
+        )
+
+    def _census(self) -> Census:
+        return self._store.census(self._partition, checkpoint=self._checkpoint)
 
     def _pages_of_incomplete(self) -> list[int]:
         """Void the markers of entities that lack chunks; the pages that list them."""
@@ -186,19 +208,3 @@ def pages_to_write_again(catalog: Catalog, job: Job) -> list[int]:
         return []
     logger.warning("what was written is gone", extra={"action": "finish", "job": job.id})
     return catalog.listings.written_pages(job.id)
-
-
-def _compare_one(found: Comparison, marker: Marker, entity: Expected | None) -> None:
-    found.markers += 1
-    if entity is None and len(found.unlisted) <= MOST_LOOKUPS:
-        found.unlisted.append(marker.entity_id)
-    if entity is None or not stays(marker, entity):
-        found.gone += 1
-        return
-    found.points += marker.chunk_count
-    if entity.outcome in IN_INDEX:
-        if entity.fingerprint == marker.fingerprint:
-            found.matching += 1
-            found.sample.offer(marker)
-        else:
-            found.differing.append(marker)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from celeriac.errors import ConfigurationError, EntityError, NotFound, StoreMismatch
 from celeriac.model import FilterField, FilterType, MetadataValue, Partition, Range
-from celeriac.store.base import VOID, Point, StoredChunk, VectorStore
+from celeriac.store.base import VOID, Census, Point, StoredChunk, VectorStore
 
 DIMENSION = 8
 STRANGE_IDS = ["ключ", "日本/語", "a b", "a:1/0", "", "🌱" * 300, 'quote"d', "line\nbreak\x00"]
@@ -118,6 +118,24 @@ class StoreContract:
         store.ensure_collection(partition.collection, DIMENSION, [*FIELDS, FilterField("later")])
 
         assert store.count(partition) == 3
+
+    def test_a_census_tells_a_set_of_points_from_any_other(
+        self, store: VectorStore, partition: Partition, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("celeriac.store.qdrant.LISTED_IDS", 2)
+        other = new_partition(partition.collection)
+        store.upsert(other, points_of("z"))
+        assert store.census(partition) == Census()
+
+        store.upsert(partition, [*points_of("a"), *points_of("b", ["alone"])])
+        ids = partition.sum_of_ids("a", 3) + partition.sum_of_ids("b", 1)
+        assert store.census(partition) == Census(4, ids)
+
+        store.delete_chunks(partition, [("a", 1)])
+        store.upsert(partition, points_of("c", ["alone"]))
+        found = store.census(partition)
+        assert found.points == 4
+        assert found.ids != ids
 
     def test_workers_ensure_one_collection_at_once(
         self, store: VectorStore, collection_name: str

@@ -341,7 +341,7 @@ def test_jobs_after_a_rollback_need_the_model_of_the_live_generation(world: Worl
 
 def stepwise(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have points deleted in steps of ten."""
-    monkeypatch.setattr("celeriac.store.qdrant.DELETION_STEP", 20)
+    monkeypatch.setattr("celeriac.store.qdrant.LISTED_IDS", 20)
     monkeypatch.setattr("celeriac.store.qdrant.IDS_PER_REQUEST", 10)
 
 

@@ -10,6 +10,7 @@ from harness import ListSource, World, article
 from celeriac.catalog.jobs import Job, JobState
 from celeriac.model import Entity, Partition
 from celeriac.reindexed import MOST_MENDINGS
+from celeriac.store.base import Point
 from celeriac.store.qdrant import QdrantStore
 
 ENTITIES = [article(number) for number in range(30)]
@@ -52,6 +53,22 @@ def test_entities_that_are_gone_before_the_end_are_written_again(world: World) -
     world.assert_succeeded(job)
     world.assert_index_equals(ENTITIES)
     assert (job.counters.indexed, job.counters.unchanged) == (2, 28)
+
+
+def test_a_lost_chunk_is_noticed_though_there_is_one_too_many_elsewhere(world: World) -> None:
+    long = [article(number, words=300) for number in range(12)]
+    world.source = ListSource(long)
+
+    def swap(partition: Partition) -> None:
+        (chunk,) = world.store.chunks(partition, [("a3", 1)], with_vectors=True)
+        assert chunk.vector is not None
+        orphan = Point("a99", 1, 2, chunk.text, "f", chunk.digest, chunk.vector, {})
+        world.store.upsert(partition, [orphan])
+        world.store.delete_chunks(partition, [("a3", 1)])
+
+    job = meddled(world, "finish", once(swap))
+    world.assert_succeeded(job)
+    world.assert_index_equals(long)
 
 
 @pytest.mark.parametrize("before", ["page", "finish"])

@@ -47,6 +47,19 @@ class Marker:
 
 
 @dataclass(frozen=True, slots=True)
+class Census:
+    """Which points there are: two sets of them with one census are the same set, for ids are as
+    good as random."""
+
+    points: int = 0
+    ids: int = 0
+    """The sum of their ids as numbers."""
+
+    def __add__(self, other: Census) -> Census:
+        return Census(self.points + other.points, self.ids + other.ids)
+
+
+@dataclass(frozen=True, slots=True)
 class StoredChunk:
     """A chunk as read back."""
 
@@ -186,6 +199,12 @@ class VectorStore(Protocol):
 
     def count(self, partition: Partition) -> int:
         """Points of the partition, counted exactly."""
+        ...
+
+    def census(
+        self, partition: Partition, *, checkpoint: Callable[[], None] = lambda: None
+    ) -> Census:
+        """Every point of the partition; `checkpoint` is called before each step."""
         ...
 
     def delete_partition(

@@ -18,7 +18,7 @@ from celeriac.errors import ConfigurationError
 from celeriac.store.collections import Collections
 from celeriac.store.failures import local_errors, server_errors
 from celeriac.store.qdrant import QdrantStore
-from celeriac.store.readers import LocalMarkerReader, ServerMarkerReader
+from celeriac.store.readers import LocalReader, ServerReader
 from celeriac.store.writers import LocalWriter, ServerWriter
 
 PING_SECONDS = 3.0
@@ -59,7 +59,7 @@ def open_server(url: str, api_key: str | None = None, timeout: float = 30.0) -> 
         client,
         guard=partial(server_errors, f"{address} (gRPC on port {grpc_port})"),
         writer=ServerWriter(client, timeout),
-        markers=ServerMarkerReader(client, timeout),
+        reader=ServerReader(client, timeout),
         ping=ping,
         collections=Collections(client, indexed=True),
         approximate=True,
@@ -89,7 +89,7 @@ def open_local(folder: Path | None) -> QdrantStore:
         client,
         guard=guard,
         writer=LocalWriter(client),
-        markers=LocalMarkerReader(client),
+        reader=LocalReader(client),
         ping=client.get_collections,
         collections=Collections(client, indexed=False, created=created),
         approximate=False,

@@ -13,15 +13,15 @@ from qdrant_client import QdrantClient, models
 from celeriac.errors import CollectionMissing
 from celeriac.model import FilterField, FilterValue, Partition
 from celeriac.store import payload
-from celeriac.store.base import VOID, Fault, Hit, Indexing, Marker, Point, StoredChunk
+from celeriac.store.base import VOID, Census, Fault, Hit, Indexing, Marker, Point, StoredChunk
 from celeriac.store.collections import Collections
 from celeriac.store.filters import partition_filter
-from celeriac.store.readers import MarkerReader
+from celeriac.store.readers import Reader
 from celeriac.store.writers import Writer, requests, require_completed, require_finite
 
 IDS_PER_REQUEST = 1000
-DELETION_STEP = 10_000
-"""Ids listed at a time to delete a partition: each listing walks the partition's index."""
+LISTED_IDS = 10_000
+"""Ids listed at a time: each listing walks the partition's index."""
 
 Ids = list[models.ExtendedPointId]
 
@@ -38,7 +38,7 @@ class QdrantStore:
         *,
         guard: Callable[[], AbstractContextManager[None]],
         writer: Writer,
-        markers: MarkerReader,
+        reader: Reader,
         ping: Callable[[], object],
         collections: Collections,
         approximate: bool,
@@ -50,7 +50,7 @@ class QdrantStore:
         self._client = client
         self._guard = guard
         self._writer = writer
-        self._markers = markers
+        self._reader = reader
         self._ping = ping
         self._collections = collections
         self._exact = models.SearchParams(exact=True) if approximate else None
@@ -80,7 +80,7 @@ class QdrantStore:
         found: list[Marker] = []
         for start in range(0, len(ids), IDS_PER_REQUEST):
             with self._calling(partition.collection):
-                found += self._markers.retrieve(partition, ids[start : start + IDS_PER_REQUEST])
+                found += self._reader.markers(partition, ids[start : start + IDS_PER_REQUEST])
         return {marker.entity_id: marker for marker in found}
 
     def void(self, partition: Partition, chunk_counts: Mapping[str, int]) -> None:
@@ -122,7 +122,7 @@ class QdrantStore:
         offset: Any = None
         while True:
             with self._calling(partition.collection):
-                markers, offset = self._markers.scroll(partition, offset, batch)
+                markers, offset = self._reader.scroll_markers(partition, offset, batch)
             if markers:
                 yield markers
             if offset is None:
@@ -149,6 +149,18 @@ class QdrantStore:
                 partition.collection, count_filter=partition_filter(partition), exact=True
             )
         return counted.count
+
+    def census(
+        self, partition: Partition, *, checkpoint: Callable[[], None] = lambda: None
+    ) -> Census:
+        found, offset = Census(), None
+        while True:
+            checkpoint()
+            with self._calling(partition.collection):
+                ids, offset = self._reader.scroll_ids(partition, offset, LISTED_IDS)
+            found += Census(len(ids), sum(ids))
+            if offset is None:
+                return found
 
     def delete_partition(
         self, partition: Partition, *, checkpoint: Callable[[], None] = lambda: None
@@ -231,7 +243,7 @@ class QdrantStore:
             records, _ = self._client.scroll(
                 partition.collection,
                 scroll_filter=partition_filter(partition),
-                limit=DELETION_STEP,
+                limit=LISTED_IDS,
                 with_payload=False,
             )
         return [record.id for record in records]

@@ -1,4 +1,5 @@
-"""How markers are read: straight from gRPC's messages of a server, as objects from local mode.
+"""How markers and ids are read: straight from gRPC's messages of a server, as objects from local
+mode.
 
 They are what a reindex reads most of. The client makes a validated object of each point, which
 takes five times as long as taking three values from the message.
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from qdrant_client import QdrantClient, grpc
+from qdrant_client import QdrantClient, grpc, models
 from qdrant_client.conversions.conversion import RestToGrpc
 
 from celeriac.model import Partition
@@ -21,21 +22,27 @@ Offset = Any
 """Where a listing goes on: whatever the client gave for it."""
 
 
-class MarkerReader(Protocol):
-    """Reads markers of one partition."""
+class Reader(Protocol):
+    """Reads markers and ids of one partition."""
 
-    def retrieve(self, partition: Partition, point_ids: Sequence[str]) -> list[Marker]:
+    def markers(self, partition: Partition, point_ids: Sequence[str]) -> list[Marker]:
         """Those of these ids that exist."""
         ...
 
-    def scroll(
+    def scroll_markers(
         self, partition: Partition, offset: Offset | None, limit: int
     ) -> tuple[list[Marker], Offset | None]:
         """Up to `limit` of them, and where the others are."""
         ...
 
+    def scroll_ids(
+        self, partition: Partition, offset: Offset | None, limit: int
+    ) -> tuple[list[int], Offset | None]:
+        """Up to `limit` of the points' ids as numbers, and where the others are."""
+        ...
 
-class ServerMarkerReader:
+
+class ServerReader:
     """Reads from a server."""
 
     def __init__(self, client: QdrantClient, timeout: float) -> None:
@@ -44,8 +51,8 @@ class ServerMarkerReader:
         keys = grpc.PayloadIncludeSelector(fields=payload.MARKER_KEYS)
         self._selector = grpc.WithPayloadSelector(include=keys)
 
-    def retrieve(self, partition: Partition, point_ids: Sequence[str]) -> list[Marker]:
-        """See `MarkerReader.retrieve`."""
+    def markers(self, partition: Partition, point_ids: Sequence[str]) -> list[Marker]:
+        """See `Reader.markers`."""
         request = grpc.GetPoints(
             collection_name=partition.collection,
             ids=[grpc.PointId(uuid=one) for one in point_ids],
@@ -54,47 +61,89 @@ class ServerMarkerReader:
         answer = self._client.grpc_points.Get(request, timeout=self._timeout)
         return [_marker(point) for point in answer.result]
 
-    def scroll(
+    def scroll_markers(
         self, partition: Partition, offset: Offset | None, limit: int
     ) -> tuple[list[Marker], Offset | None]:
-        """See `MarkerReader.scroll`."""
+        """See `Reader.scroll_markers`."""
+        chosen = partition_filter(partition, markers_only=True)
+        points, following = self._scroll(partition, chosen, self._selector, offset, limit)
+        return [_marker(point) for point in points], following
+
+    def scroll_ids(
+        self, partition: Partition, offset: Offset | None, limit: int
+    ) -> tuple[list[int], Offset | None]:
+        """See `Reader.scroll_ids`."""
+        chosen = partition_filter(partition)
+        points, following = self._scroll(partition, chosen, _NOTHING, offset, limit)
+        return [_number(point.id.uuid or point.id.num) for point in points], following
+
+    def _scroll(
+        self,
+        partition: Partition,
+        chosen: models.Filter,
+        selector: grpc.WithPayloadSelector,
+        offset: Offset | None,
+        limit: int,
+    ) -> tuple[Sequence[grpc.RetrievedPoint], Offset | None]:
         request = grpc.ScrollPoints(
             collection_name=partition.collection,
-            filter=RestToGrpc.convert_filter(partition_filter(partition, markers_only=True)),
+            filter=RestToGrpc.convert_filter(chosen),
             offset=offset,
             limit=limit,
-            with_payload=self._selector,
+            with_payload=selector,
         )
         answer = self._client.grpc_points.Scroll(request, timeout=self._timeout)
         following = answer.next_page_offset if answer.HasField("next_page_offset") else None
-        return [_marker(point) for point in answer.result], following
+        return answer.result, following
 
 
-class LocalMarkerReader:
+class LocalReader:
     """Reads from qdrant-client's local mode."""
 
     def __init__(self, client: QdrantClient) -> None:
         self._client = client
 
-    def retrieve(self, partition: Partition, point_ids: Sequence[str]) -> list[Marker]:
-        """See `MarkerReader.retrieve`."""
+    def markers(self, partition: Partition, point_ids: Sequence[str]) -> list[Marker]:
+        """See `Reader.markers`."""
         records = self._client.retrieve(
             partition.collection, point_ids, with_payload=payload.MARKER_KEYS
         )
         return [payload.marker_of(str(one.id), one.payload or {}) for one in records]
 
-    def scroll(
+    def scroll_markers(
         self, partition: Partition, offset: Offset | None, limit: int
     ) -> tuple[list[Marker], Offset | None]:
-        """See `MarkerReader.scroll`."""
+        """See `Reader.scroll_markers`."""
+        chosen = partition_filter(partition, markers_only=True)
         records, following = self._client.scroll(
             partition.collection,
-            scroll_filter=partition_filter(partition, markers_only=True),
+            scroll_filter=chosen,
             limit=limit,
             offset=offset,
             with_payload=payload.MARKER_KEYS,
         )
         return [payload.marker_of(str(one.id), one.payload or {}) for one in records], following
+
+    def scroll_ids(
+        self, partition: Partition, offset: Offset | None, limit: int
+    ) -> tuple[list[int], Offset | None]:
+        """See `Reader.scroll_ids`."""
+        records, following = self._client.scroll(
+            partition.collection,
+            scroll_filter=partition_filter(partition),
+            limit=limit,
+            offset=offset,
+            with_payload=False,
+        )
+        return [_number(one.id) for one in records], following
+
+
+_NOTHING = grpc.WithPayloadSelector(enable=False)
+
+
+def _number(point_id: models.ExtendedPointId) -> int:
+    """Ours are UUIDs; a number is somebody else's."""
+    return point_id if isinstance(point_id, int) else int(str(point_id).replace("-", ""), 16)
 
 
 def _marker(point: grpc.RetrievedPoint) -> Marker:
