@@ -11,6 +11,7 @@ from api import (
     authorization,
     batch,
     bodies,
+    checks,
     console,
     control,
     docs,
@@ -49,7 +50,8 @@ MAX_BODY = 1024 * 1024
 
 
 BLUEPRINTS = (
-    *(reindex.blueprint, metadata.blueprint, search.blueprint, generations.blueprint),
+    *(reindex.blueprint, metadata.blueprint, search.blueprint, checks.blueprint),
+    generations.blueprint,
     *(
         jobs.blueprint,
         events.blueprint,

@@ -94,6 +94,7 @@ def _guard_flower(**_: Any) -> None:
 @worker_ready.connect
 def _ready(**_: Any) -> None:
     process.serve_searches()
+    process.serve_checks()
     process.give_signs_of_life()
     process.load_models()
 

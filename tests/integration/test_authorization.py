@@ -241,7 +241,11 @@ def ids_of(site: Site, tenant: str, rule: Rule) -> dict[str, str]:
     elif rule.rule.startswith("/api/v1/control/"):
         found = site.knowledge(tenant)
     else:
-        found = {"job_id": site.job(tenant), "schedule_id": site.schedule(tenant)}
+        found = {
+            "job_id": site.job(tenant),
+            "schedule_id": site.schedule(tenant),
+            "check_id": site.check(tenant),
+        }
     missing = rule.arguments - NAMES - found.keys()
     assert not missing, f"{rule.rule}: say here how to make {missing} of another tenant"
     return {name: one for name, one in found.items() if name in rule.arguments}
