@@ -19,6 +19,7 @@ from api import (
     events,
     generations,
     health,
+    indexes,
     jobs,
     metadata,
     metrics,
@@ -51,7 +52,7 @@ MAX_BODY = 1024 * 1024
 
 BLUEPRINTS = (
     *(reindex.blueprint, metadata.blueprint, search.blueprint, checks.blueprint),
-    generations.blueprint,
+    *(generations.blueprint, indexes.blueprint),
     *(
         jobs.blueprint,
         events.blueprint,

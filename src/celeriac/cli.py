@@ -1,7 +1,7 @@
 """The command `celeriac`.
 
-`index`, `plan`, `capacity`, `audit`, `explain`, `search`, `jobs`, `generations`, `keys` and
-`doctor` work in this process, on the servers that the environment names or on the data of a
+`index`, `plan`, `capacity`, `audit`, `explain`, `search`, `jobs`, `indexes`, `generations`, `keys`
+and `doctor` work in this process, on the servers that the environment names or on the data of a
 standalone celeriac; what its vectors are needed for is asked of it while it runs.
 `reindex`, `retry`, `confirm-removal`, `rollback`, `cancel`, `pause`, `resume`, `throttle`,
 `priority` and `schedules` go through the REST API.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -24,7 +25,7 @@ import click
 
 import celeriac
 from celeriac import console, terminal
-from celeriac.cli_access import found_of, open_runtime, runtime_of
+from celeriac.cli_access import found_of, open_runtime, require_tenant, runtime_of
 from celeriac.cli_backup import backup, restore
 from celeriac.cli_capacity import capacity
 from celeriac.cli_index import index
@@ -204,6 +205,21 @@ def jobs(tenant: str | None, limit: int, as_json: bool) -> None:
         found = runtime.catalog.jobs.recent(tenant=tenant, limit=limit)
         titles = runtime.catalog.overviews.titles(None if tenant is None else [tenant])
     terminal.show_json(found) if as_json else console.show_jobs(found, titles)
+
+
+@main.command()
+@click.argument("tenant", required=False)
+@as_json
+def indexes(tenant: str | None, as_json: bool) -> None:
+    """List the indexes, all or a TENANT's: how they stand, how fresh and how large they are."""
+    from celeriac.overview import overview, resource
+
+    with open_runtime(store=False) as runtime:
+        found = overview(runtime, None if tenant is None else [tenant])
+        if tenant is not None and not found:
+            require_tenant(runtime, tenant)
+    shown = [resource(one, time.time()) for one in found]
+    terminal.show_json(shown) if as_json else console.show_indexes(shown)
 
 
 @main.command()

@@ -72,22 +72,31 @@ def open_runtime(*, store: bool = True, catalog: bool = True) -> Iterator[Runtim
 
 @contextmanager
 def runtime_of(tenant: str, entity_type: str, *, store: bool = True) -> Iterator[Runtime]:
-    """Likewise, to work on an index of a tenant. Whoever has the configuration file may know what
-    tenants there are; the API tells nobody.
+    """Likewise, to work on an index of a tenant.
 
     Raises:
         NotFound: the tenant of an entity type is not declared; names the nearest.
     """
     from celeriac.catalog.knowledge_bases import KEY_PREFIX
-    from celeriac.configuration.problems import suggestion
 
     with open_runtime(store=store) as runtime:
-        configuration = runtime.settings.configuration
-        declared = configuration.path is None or tenant in configuration.tenants
-        if not declared and not entity_type.startswith(KEY_PREFIX):
-            hint = suggestion(tenant, configuration.tenants)
-            raise NotFound(f"There is no tenant {tenant!r} in {configuration.path}; {hint}")
+        if not entity_type.startswith(KEY_PREFIX):
+            require_tenant(runtime, tenant)
         yield runtime
+
+
+def require_tenant(runtime: Runtime, tenant: str) -> None:
+    """Whoever has the configuration file may know what tenants there are; the API tells nobody.
+
+    Raises:
+        NotFound: the tenant is not declared; names the nearest.
+    """
+    from celeriac.configuration.problems import suggestion
+
+    configuration = runtime.settings.configuration
+    if configuration.path is not None and tenant not in configuration.tenants:
+        hint = suggestion(tenant, configuration.tenants)
+        raise NotFound(f"There is no tenant {tenant!r} in {configuration.path}; {hint}")
 
 
 @contextmanager
