@@ -60,7 +60,7 @@ def configuration() -> dict[str, Any]:
         "accept_content": ["json"],
         "result_accept_content": ["json"],
         "beat_max_loop_interval": 5,
-        "beat_scheduler": "celery.beat:Scheduler",
+        "beat_scheduler": "workers.beat:Beat",
         "beat_schedule": schedules.beat_schedule(),
     }
 
