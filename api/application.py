@@ -11,6 +11,7 @@ from api import (
     authorization,
     batch,
     bodies,
+    checks,
     console,
     control,
     docs,
@@ -18,6 +19,7 @@ from api import (
     events,
     generations,
     health,
+    indexes,
     jobs,
     metadata,
     metrics,
@@ -49,7 +51,8 @@ MAX_BODY = 1024 * 1024
 
 
 BLUEPRINTS = (
-    *(reindex.blueprint, metadata.blueprint, search.blueprint, generations.blueprint),
+    *(reindex.blueprint, metadata.blueprint, search.blueprint, checks.blueprint),
+    *(generations.blueprint, indexes.blueprint),
     *(
         jobs.blueprint,
         events.blueprint,

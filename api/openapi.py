@@ -74,6 +74,7 @@ PARAMETERS = {
     "data_source_id": ("Id of a data source.", "6f0c5d1e-7b0a-4f0e-9a53-0d5a1f6f2c06"),
     "rag_index_id": ("Id of a RAG index of the document.", "6f0c5d1e-7b0a-4f0e-9a53-0d5a1f6f2c07"),
     "schedule_id": ("Id of a schedule.", "6f0c5d1e-7b0a-4f0e-9a53-0d5a1f6f2c08"),
+    "check_id": ("Id of a plan or an audit.", "6f0c5d1e-7b0a-4f0e-9a53-0d5a1f6f2c09"),
     "asset": ("A file of the page.", "page.js"),
 }
 """What stands in paths: a description and an example each."""

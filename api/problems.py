@@ -127,7 +127,8 @@ def _refused_arguments(error: HTTPException, messages: Mapping[str, Any]) -> Pro
 def _celeriac_problem(error: CeleriacError) -> Problem:
     row = row_of(type(error))
     if row.reindex >= INTERNAL:
-        logger.warning("request failed", extra={"action": "request", "error": str(error)})
+        about = {"action": "request", "status": row.reindex, "error": str(error)}
+        logger.warning("request failed", extra=about)
     return Problem(
         error, row.kind, str(error), row.reindex, row.other, headers=dict(_headers(error))
     )

@@ -203,13 +203,21 @@ def shown(job: Job) -> dict[str, Any]:
         "entityType": job.entity_type.upper().replace("-", "_"),
         "message": job.message,
         "status": PUBLISHED if listed else STATUS[job.state],
-        "expectedCount": job.expected,
+        "expectedCount": _expected(job, listed=listed),
         "processedCount": job.counters.listed,
         "metadata": {
             "createdAt": _iso(job.created_at),
             "modifiedAt": _iso(job.finished_at or job.started_at or job.created_at),
         },
     }
+
+
+def _expected(job: Job, *, listed: bool) -> int | None:
+    """How many entities the source has: as many as were listed, once all of them are."""
+    if job.state == JobState.SUCCEEDED:
+        return job.counters.listed
+    picture = services().runtime.progress.picture(job.id) if listed else None
+    return picture.job.expected if picture is not None else job.expected
 
 
 def _iso(moment: float) -> str:

@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from werkzeug.serving import (
-    BaseWSGIServer,
     WSGIRequestHandler,
     make_server,
     select_address_family,
@@ -24,7 +23,7 @@ from api.application import create_app
 from api.lanes import served
 from celeriac import logs
 from celeriac.errors import CeleriacError, ConfigurationError
-from celeriac.home import embedded_redis, home_lock
+from celeriac.home import Endpoint, announced, embedded_redis, home_lock, url_of
 from celeriac.runtime import Runtime
 from celeriac.settings import Settings, log_format
 from workers import standalone
@@ -58,6 +57,7 @@ def main() -> int:
 def serve(settings: Settings, stack: ExitStack) -> None:
     """Start the parts in order, run, and stop them in reverse."""
     stack.enter_context(home_lock(settings.home, "a standalone celeriac (make up)"))
+    announce = stack.enter_context(announced(settings.home))
     listening = stack.enter_context(_listening(settings))
     own_key = settings.api_key is not None
     settings = _filled_in(settings, stack)
@@ -75,7 +75,15 @@ def serve(settings: Settings, stack: ExitStack) -> None:
         fd=listening.fileno(),
     )
     stack.callback(server.server_close)
-    standalone.run_worker(on_ready=lambda: _serve_api(server, _banner(settings, own_key)))
+    made = None if own_key else settings.api_key
+    endpoint = Endpoint(url_of(settings.host, settings.port), made)
+
+    def ready() -> None:
+        announce(endpoint)
+        print(_banner(settings, own_key), flush=True)
+        server.serve_forever()
+
+    standalone.run_worker(on_ready=ready)
 
 
 def _listening(settings: Settings) -> socket.socket:
@@ -98,11 +106,6 @@ def _listening(settings: Settings) -> socket.socket:
             f"The API cannot listen at {host}, port {port} ({error}); check CELERIAC_HOST and "
             "CELERIAC_PORT."
         ) from error
-
-
-def _serve_api(server: BaseWSGIServer, banner: str) -> None:
-    print(banner, flush=True)
-    server.serve_forever()
 
 
 def _filled_in(settings: Settings, stack: ExitStack) -> Settings:

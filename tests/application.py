@@ -22,6 +22,8 @@ from celeriac.runtime import Runtime
 from celeriac.security.principal import Scope
 from celeriac.security.secrets import Secret
 from celeriac.voice import VoiceLibrary, new_document
+from workers import checking
+from workers.checking import CheckKind
 
 BOOTSTRAP_KEY = "bootstrap-key-of-the-tests"
 MISSING = "00000000-0000-0000-0000-000000000000"
@@ -54,6 +56,12 @@ class Site:
         """A schedule of the tenant's."""
         schedules = self.runtime.catalog.schedules
         return schedules.add(tenant, "article", Schedule("0 3 * * *")).id
+
+    def check(self, tenant: str) -> str:
+        """A plan of the tenant's that waits."""
+        self.runtime.redis.delete(checking.QUEUE)
+        redis = self.runtime.redis
+        return checking.ask(redis, tenant, "article", CheckKind.PLAN, repair=False).id
 
     def knowledge(self, tenant: str) -> dict[str, str]:
         """Ids of what a tenant has under the control contract."""

@@ -60,7 +60,7 @@ def configuration() -> dict[str, Any]:
         "accept_content": ["json"],
         "result_accept_content": ["json"],
         "beat_max_loop_interval": 5,
-        "beat_scheduler": "celery.beat:Scheduler",
+        "beat_scheduler": "workers.beat:Beat",
         "beat_schedule": schedules.beat_schedule(),
     }
 
@@ -95,6 +95,7 @@ def _guard_flower(**_: Any) -> None:
 @worker_ready.connect
 def _ready(**_: Any) -> None:
     process.serve_searches()
+    process.serve_checks()
     process.give_signs_of_life()
     process.load_models()
 

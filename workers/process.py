@@ -20,6 +20,7 @@ from celeriac.presence import Presence
 from celeriac.runtime import Runtime, required
 from celeriac.settings import Settings
 from celeriac.warming import load_searched
+from workers.checking import CheckServer
 from workers.searching import SearchServer
 
 UNUSABLE = 4
@@ -33,6 +34,7 @@ GARBAGE = (50_000, 20, 50)
 _lock = threading.RLock()
 _runtime: Runtime | None = None
 _searches: SearchServer | None = None
+_checks: CheckServer | None = None
 _presence: Presence | None = None
 _loader: threading.Thread | None = None
 
@@ -86,6 +88,14 @@ def serve_searches() -> None:
         _searches.start()
 
 
+def serve_checks() -> None:
+    """Make plans and audits in a thread of this process until it is closed."""
+    global _checks  # noqa: PLW0603
+    with _lock:
+        _checks = CheckServer(runtime())
+        _checks.start()
+
+
 def load_models() -> None:
     """Load what searches will need, in a thread of this process: the first one finds it there."""
     global _loader  # noqa: PLW0603
@@ -131,16 +141,18 @@ def share_threads(threads: int) -> None:
 
 def close() -> None:
     """End what this process started and close its runtime, if it has one."""
-    global _runtime, _searches, _presence, _loader  # noqa: PLW0603
+    global _runtime, _searches, _checks, _presence, _loader  # noqa: PLW0603
     with _lock:
         if _runtime is None:
             return
         _runtime.stopping.set()
         if _searches is not None:
             _searches.join()
+        if _checks is not None:
+            _checks.join()
         if _presence is not None:
             _presence.close()
         if _loader is not None:
             _loader.join(LOADING)
         _runtime.close()
-        _runtime = _searches = _presence = _loader = None
+        _runtime = _searches = _checks = _presence = _loader = None

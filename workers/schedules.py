@@ -14,27 +14,23 @@ RETENTION_INTERVAL = 60.0
 """Seconds between two looks for jobs that are to be removed."""
 
 
+TICK = {"priority": 0, "expires": 3600}
+"""Before everything else, and alone there: `workers.beat` counts those that wait. They expire not
+sooner, for an expiry is a time by the sender's clock, and a worker whose clock is ahead would drop
+every one."""
+
+
 def beat_schedule() -> dict[str, dict[str, Any]]:
     """Beat's entries. It is but a clock: what is due when is in the catalog."""
     return {
-        "recover": {
-            "task": "celeriac.recover",
-            "schedule": RECOVERY_INTERVAL,
-            # Not sooner: an expiry is a time by the sender's clock, and a worker whose clock is
-            # ahead would drop every one. A backlog is cheap, for one runs a tick.
-            "options": {"expires": 3600, "priority": 3},
-        },
-        "run-schedules": {
-            "task": "celeriac.run_schedules",
-            "schedule": SCHEDULE_INTERVAL,
-            "options": {"expires": 3600, "priority": 3},
-        },
-        "remove-expired": {
-            "task": "celeriac.remove_expired",
-            "schedule": RETENTION_INTERVAL,
-            "options": {"expires": 3600, "priority": 3},
-        },
+        "recover": _every(RECOVERY_INTERVAL, "celeriac.recover"),
+        "run-schedules": _every(SCHEDULE_INTERVAL, "celeriac.run_schedules"),
+        "remove-expired": _every(RETENTION_INTERVAL, "celeriac.remove_expired"),
     }
+
+
+def _every(seconds: float, task: str) -> dict[str, Any]:
+    return {"task": task, "schedule": seconds, "options": dict(TICK)}
 
 
 def take_tick(redis: Redis, name: str, *, seconds: int) -> bool:

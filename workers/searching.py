@@ -75,7 +75,7 @@ def probe(redis: Redis, model: str) -> None:
     if known is None:
         _ask(redis, {"probe": model}, PROBE_WAIT)
     elif json.loads(known):
-        raise _restored(json.loads(known))
+        raise errors.restored(json.loads(known))
 
 
 def _ask(redis: Redis, question: dict[str, Any], wait: float) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def _ask(redis: Redis, question: dict[str, Any], wait: float) -> dict[str, Any]:
     except RedisError as error:
         raise BrokerUnavailable from error
     if "error" in answer:
-        raise _restored(answer["error"])
+        raise errors.restored(answer["error"])
     return answer
 
 
@@ -159,7 +159,7 @@ class SearchServer:
 
 
 def _failed(error: CeleriacError) -> dict[str, Any]:
-    return {"error": {"class": type(error).__name__, "message": str(error)}}
+    return {"error": errors.as_json(error)}
 
 
 def _await(redis: Redis, reply_to: str, wait: float) -> dict[str, Any]:
@@ -174,12 +174,6 @@ def _await(redis: Redis, reply_to: str, wait: float) -> dict[str, Any]:
         f"No worker answered within {wait:.0f} s. One may be loading the model: try again; or else "
         "check that one runs and has room."
     )
-
-
-def _restored(error: Mapping[str, str]) -> CeleriacError:
-    kind = getattr(errors, error["class"], CeleriacError)
-    restored: CeleriacError = kind(error["message"])
-    return restored
 
 
 def _probed(model: str) -> str:

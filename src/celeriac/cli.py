@@ -1,8 +1,8 @@
 """The command `celeriac`.
 
-`index`, `plan`, `capacity`, `audit`, `explain`, `search`, `jobs`, `generations`, `keys` and
-`doctor` work in this process, on the servers that the environment names or on the data of a
-standalone celeriac that does not run.
+`index`, `plan`, `capacity`, `audit`, `explain`, `search`, `jobs`, `indexes`, `generations`, `keys`
+and `doctor` work in this process, on the servers that the environment names or on the data of a
+standalone celeriac; what its vectors are needed for is asked of it while it runs.
 `reindex`, `retry`, `confirm-removal`, `rollback`, `cancel`, `pause`, `resume`, `throttle`,
 `priority` and `schedules` go through the REST API.
 
@@ -15,29 +15,29 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 import celeriac
 from celeriac import console, terminal
+from celeriac.cli_access import found_of, open_runtime, require_tenant, runtime_of
 from celeriac.cli_backup import backup, restore
 from celeriac.cli_capacity import capacity
 from celeriac.cli_index import index
 from celeriac.cli_jobs import COMMANDS
 from celeriac.cli_keys import keys
-from celeriac.cli_options import as_json, of_type, strict, this_command
+from celeriac.cli_options import as_json, of_type, strict
 from celeriac.cli_schedules import schedules
 from celeriac.errors import CeleriacError, ConfigurationError, NotFound
 from celeriac.filter_text import parse_filters
 
 if TYPE_CHECKING:
     from celeriac.explain import Explanation
-    from celeriac.runtime import Runtime
-    from celeriac.settings import Settings
 
 DIFFERENT = 3
 """Exit status: an audit found differences, or a doctor warns."""
@@ -68,7 +68,7 @@ def main(context: click.Context) -> None:
     Exit status: 0 fine, 1 error, 2 wrong usage, 3 an audit found differences, a job did not succeed
     or a doctor warns.
     """
-    context.obj = _runtime
+    context.obj = open_runtime
 
 
 main.add_command(backup)
@@ -91,8 +91,13 @@ def plan(tenant: str, entity_type: str, as_json: bool) -> None:
     """
     from celeriac.plan import plan as run_plan
 
-    with _runtime_of(tenant, entity_type) as runtime, _counting("listing the source") as listed:
-        found = run_plan(runtime, tenant, entity_type, checkpoint=listed)
+    with _counting("listing the source") as listed:
+        found = found_of(
+            tenant,
+            entity_type,
+            lambda runtime: run_plan(runtime, tenant, entity_type, checkpoint=listed),
+            lambda remote: remote.plan(tenant, entity_type, listed),
+        )
     terminal.show_json(found) if as_json else console.show_plan(found)
     if found.refusal is not None:
         sys.exit(DIFFERENT)
@@ -110,8 +115,15 @@ def audit(*, tenant: str, entity_type: str, repair: bool, strict: bool, as_json:
     """
     from celeriac.audit import audit as run_audit
 
-    with _runtime_of(tenant, entity_type) as runtime, _counting("listing the source") as listed:
-        found = run_audit(runtime, tenant, entity_type, repair=repair, checkpoint=listed)
+    with _counting("listing the source") as listed:
+        found = found_of(
+            tenant,
+            entity_type,
+            lambda runtime: run_audit(
+                runtime, tenant, entity_type, repair=repair, checkpoint=listed
+            ),
+            lambda remote: remote.audit(tenant, entity_type, listed, repair=repair),
+        )
     if as_json:
         terminal.show_json({**asdict(found), "equal": found.equal})
     else:
@@ -131,8 +143,12 @@ def explain(tenant: str, entity_type: str, entity_id: str, as_json: bool) -> Non
     """
     from celeriac.explain import explain as run_explain
 
-    with _runtime_of(tenant, entity_type) as runtime:
-        found = run_explain(runtime, tenant, entity_type, entity_id)
+    found = found_of(
+        tenant,
+        entity_type,
+        lambda runtime: run_explain(runtime, tenant, entity_type, entity_id),
+        lambda remote: remote.explain(tenant, entity_type, entity_id),
+    )
     if found.unknown and not as_json:
         raise NotFound(_unknown(found))
     terminal.show_json(found) if as_json else console.show_explanation(found)
@@ -169,8 +185,13 @@ def search(
         wanted = parse_filters(filters)
     except ConfigurationError as error:
         raise click.BadParameter(str(error), param_hint="--filter") from error
-    with _runtime_of(tenant, entity_type) as runtime:
-        hits = run_search(runtime, tenant, entity_type, text, top_k=top_k, filters=wanted)
+    question = (tenant, entity_type, text)
+    hits = found_of(
+        tenant,
+        entity_type,
+        lambda runtime: run_search(runtime, *question, top_k=top_k, filters=wanted),
+        lambda remote: remote.search(*question, top_k=top_k, filters=wanted),
+    )
     terminal.show_json({"hits": hits}) if as_json else console.show_hits(hits)
 
 
@@ -180,10 +201,25 @@ def search(
 @as_json
 def jobs(tenant: str | None, limit: int, as_json: bool) -> None:
     """List the newest jobs."""
-    with _runtime(store=False) as runtime:
+    with open_runtime(store=False) as runtime:
         found = runtime.catalog.jobs.recent(tenant=tenant, limit=limit)
         titles = runtime.catalog.overviews.titles(None if tenant is None else [tenant])
     terminal.show_json(found) if as_json else console.show_jobs(found, titles)
+
+
+@main.command()
+@click.argument("tenant", required=False)
+@as_json
+def indexes(tenant: str | None, as_json: bool) -> None:
+    """List the indexes, all or a TENANT's: how they stand, how fresh and how large they are."""
+    from celeriac.overview import overview, resource
+
+    with open_runtime(store=False) as runtime:
+        found = overview(runtime, None if tenant is None else [tenant])
+        if tenant is not None and not found:
+            require_tenant(runtime, tenant)
+    shown = [resource(one, time.time()) for one in found]
+    terminal.show_json(shown) if as_json else console.show_indexes(shown)
 
 
 @main.command()
@@ -193,7 +229,7 @@ def generations(tenant: str, entity_type: str, as_json: bool) -> None:
     """List the generations of an index: which is live, which can be gone back to."""
     from celeriac.generations import index_of
 
-    with _runtime_of(tenant, entity_type, store=False) as runtime:
+    with runtime_of(tenant, entity_type, store=False) as runtime:
         index = index_of(runtime, runtime.entity_type(tenant, entity_type))
         found = runtime.catalog.generations.of_index(index.id)
     if as_json:
@@ -222,71 +258,6 @@ def doctor(models: bool, as_json: bool) -> None:
     else:
         console.show_findings(found)
     sys.exit({Level.OK: 0, Level.WARNING: DIFFERENT, Level.ERROR: 1}[worst])
-
-
-@contextmanager
-def _runtime(*, store: bool = True, catalog: bool = True) -> Iterator[Runtime]:
-    """What the environment names; where it names no servers, standalone's data.
-
-    Without `store` there may be none; without `catalog` either may be missing.
-    """
-    from celeriac.runtime import Runtime
-    from celeriac.settings import Settings
-
-    settings = Settings.load()
-    file = settings.home / "catalog.sqlite"
-    if settings.database_url is None and file.exists():
-        settings = replace(settings, database_url=f"sqlite:///{file}")
-    with ExitStack() as stack:
-        if catalog and not store and settings.database_url is None:
-            raise _no_data("CELERIAC_DATABASE_URL", settings)
-        if store and settings.qdrant_url is None:
-            stack.enter_context(_standalone_data(settings))
-        runtime = Runtime(settings)
-        stack.callback(runtime.close)
-        yield runtime
-
-
-@contextmanager
-def _runtime_of(tenant: str, entity_type: str, *, store: bool = True) -> Iterator[Runtime]:
-    """Likewise, to work on an index of a tenant. Whoever has the configuration file may know what
-    tenants there are; the API tells nobody.
-
-    Raises:
-        NotFound: the tenant of an entity type is not declared; names the nearest.
-    """
-    from celeriac.catalog.knowledge_bases import KEY_PREFIX
-    from celeriac.configuration.problems import suggestion
-
-    with _runtime(store=store) as runtime:
-        configuration = runtime.settings.configuration
-        declared = configuration.path is None or tenant in configuration.tenants
-        if not declared and not entity_type.startswith(KEY_PREFIX):
-            hint = suggestion(tenant, configuration.tenants)
-            raise NotFound(f"There is no tenant {tenant!r} in {configuration.path}; {hint}")
-        yield runtime
-
-
-@contextmanager
-def _standalone_data(settings: Settings) -> Iterator[None]:
-    """Hold standalone's data folder, as standalone does while it runs.
-
-    Raises:
-        ConfigurationError: another process holds it, or there is no such folder.
-    """
-    if not (settings.home / "qdrant").exists():
-        raise _no_data("CELERIAC_QDRANT_URL", settings)
-    from celeriac.home import home_lock
-
-    with home_lock(settings.home, this_command()):
-        yield
-
-
-def _no_data(variable: str, settings: Settings) -> ConfigurationError:
-    return ConfigurationError(
-        f"{variable} is not set, and a standalone celeriac has no data in {settings.home}; "
-        "set it, or set CELERIAC_HOME to standalone's folder."
-    )
 
 
 @contextmanager

@@ -46,25 +46,39 @@ def this_command() -> str:
 
 
 def open_remote(url: str | None, key: str | None) -> Remote:
-    """The API that the options name.
+    """The API that the options name; of the standalone that runs here a key need not be named.
 
     Raises:
         ConfigurationError: there is no key.
     """
-    from celeriac.remote import Remote
+    from celeriac.home import served, url_of
     from celeriac.settings import Settings
 
     settings = Settings.load()
-    key = key or settings.api_key
+    url = url or url_of(settings.host, settings.port)
+    ours = served(settings.home)
+    made = ours.key if ours is not None and ours.url == url else None
+    return _remote(url, key or made or settings.api_key)
+
+
+def open_serving(settings: Settings) -> Remote | None:
+    """The API of the process that has the data folder open; None where it has none.
+
+    Raises:
+        ConfigurationError: there is no key.
+    """
+    from celeriac.home import served
+
+    found = served(settings.home)
+    return None if found is None else _remote(found.url, found.key or settings.api_key)
+
+
+def _remote(url: str, key: str | None) -> Remote:
+    from celeriac.remote import Remote
+
     if not key:
         raise ConfigurationError(
-            "There is no key for the API: set CELERIAC_API_KEY, or give --key; "
+            f"There is no key for the API at {url}: set CELERIAC_API_KEY, or give --key; "
             "standalone prints its key when it starts."
         )
-    return Remote(url or _own_url(settings), key)
-
-
-def _own_url(settings: Settings) -> str:
-    """Where standalone listens; an address of all interfaces is reached on this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    return Remote(url, key)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -277,6 +277,32 @@ def show_jobs(jobs: Sequence[Job], titles: Mapping[str, str]) -> None:
     for job in jobs:
         if job.message:
             say(f"{job.id}: {job.message}")
+
+
+def show_indexes(indexes: Sequence[Mapping[str, Any]]) -> None:
+    """Indexes as `celeriac.overview.resource` has them."""
+    table = table_of(
+        *("index", "state", "generation", "model", "entities", "chunks", "equal to its source"),
+        "last job",
+    )
+    for one in indexes:
+        age, last = one["age_seconds"], one["last_job"]
+        state = one["state"].replace("_", " ")
+        cells = (
+            f"{one['tenant']}/{one['title']}",
+            f"{state}, {one['failing']:,} failed" if one["failing"] else state,
+            "" if one["generation"] is None else one["generation"],
+            one["model"] or "",
+            "" if one["entities"] is None else f"{one['entities']:,}",
+            "" if one["chunks"] is None else f"{one['chunks']:,}",
+            "never" if age is None else f"{duration(age)} ago",
+            f"{last['id']}, {last['state']}" if last else "",
+        )
+        table.add_row(*map(text_of, cells))
+    output().print(table)
+    for one in indexes:
+        if one["state"] == "failed" and one["last_job"]["message"]:
+            say(f"{one['tenant']}/{one['title']}: {one['last_job']['message']}")
 
 
 def show_schedules(schedules: Iterable[JobResource]) -> None:

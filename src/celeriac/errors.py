@@ -19,6 +19,7 @@
     │   ├── Unauthenticated                no valid credential
     │   ├── Forbidden                      a valid one that does not reach that far
     │   ├── ConfigurationError
+    │   │   └── HomeInUse                  another process has the data folder open
     │   ├── SourceError                    the source refused, or sent what cannot be read
     │   ├── EntityError                    one entity cannot be indexed; the others can
     │   │   ├── MissingId
@@ -44,6 +45,8 @@ An exception's docstring is its message unless one is given.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 INVALID = "oauth.v2.InvalidAccessToken"
 MISSING = "oauth.v2.MissingAccessToken"
@@ -149,6 +152,10 @@ class ConfigurationError(PermanentError):
     """The configuration is not valid."""
 
 
+class HomeInUse(ConfigurationError):
+    """Another process has the data folder open."""
+
+
 class SourceError(PermanentError):
     """The source refused the request or sent what cannot be read."""
 
@@ -237,3 +244,15 @@ class CollectionMissing(NotFound):
 
 class JobStopped(CeleriacError):
     """The job was cancelled or taken over; nothing more is written for it."""
+
+
+def as_json(error: CeleriacError) -> dict[str, str]:
+    """An error to hand to another process."""
+    return {"class": type(error).__name__, "message": str(error)}
+
+
+def restored(error: Mapping[str, str]) -> CeleriacError:
+    """The error that `as_json` was given."""
+    kind = globals().get(error["class"], CeleriacError)
+    known: CeleriacError = kind(error["message"])
+    return known

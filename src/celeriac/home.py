@@ -11,8 +11,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -20,10 +21,22 @@ from typing import IO
 from redis import Redis
 from redis.exceptions import RedisError
 
-from celeriac.errors import ConfigurationError
+from celeriac.errors import ConfigurationError, HomeInUse
 
 START_TIMEOUT = 20.0
 """Seconds redis-server has to come up, reading back what it kept."""
+
+
+_LOCK, _API = "lock", "api.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the process that has a data folder open serves its API."""
+
+    url: str
+    key: str | None
+    """One that reaches everything, where it made one for itself; None where it was given one."""
 
 
 @contextmanager
@@ -31,11 +44,12 @@ def home_lock(home: Path, by: str) -> Iterator[None]:
     """Hold the data folder for this process, which is known as `by` to whoever wants it too.
 
     Raises:
-        ConfigurationError: another process holds it; names it.
+        HomeInUse: another process holds it; names it.
     """
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("a+", encoding="utf-8") as handle:
+    with (home / _LOCK).open("a+", encoding="utf-8") as handle:
         _take(handle, home)
+        (home / _API).unlink(missing_ok=True)  # of a process that was killed
         handle.truncate(0)
         handle.write(f"process {os.getpid()}, {by}")
         handle.flush()
@@ -50,11 +64,48 @@ def _take(handle: IO[str], home: Path) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         handle.seek(0)
-        raise ConfigurationError(
+        raise HomeInUse(
             f"The data in {home} is in use by {handle.read() or 'another process'}. Only one "
             "process can have it open: wait for that one or stop it, set CELERIAC_HOME to another "
             "folder, or run a Qdrant server and set CELERIAC_QDRANT_URL."
         ) from None
+
+
+@contextmanager
+def announced(home: Path) -> Iterator[Callable[[Endpoint], None]]:
+    """Lets whoever has the lock say where it serves its API, for as long as the block runs.
+
+    Who may read the key could read the data itself: the file is its owner's alone.
+    """
+    file = home / _API
+    try:
+        yield lambda endpoint: _write_private(file, json.dumps(asdict(endpoint)))
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def served(home: Path) -> Endpoint | None:
+    """Where the process that has the folder open serves its API; None where none does."""
+    try:
+        said = json.loads((home / _API).read_text("utf-8"))
+        return Endpoint(**said) if _is_held(home) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _is_held(home: Path) -> bool:
+    with (home / _LOCK).open(encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def url_of(host: str, port: int) -> str:
+    """The API that listens there, from this machine: also where it listens at every address."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 
 
 @contextmanager

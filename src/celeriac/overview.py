@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
 from celeriac.catalog.indexes import Generation, index_id_of
-from celeriac.catalog.jobs import Job
+from celeriac.catalog.jobs import Job, JobState
 from celeriac.catalog.knowledge_bases import KEY_PREFIX
 from celeriac.runtime import Runtime
+
+
+class IndexState(StrEnum):
+    """What becomes of an index; the first that is so."""
+
+    RUNNING = "running"
+    """A job of it runs."""
+    QUEUED = "queued"
+    FAILED = "failed"
+    """Its last job did; what was live before still is."""
+    LIVE = "live"
+    NOT_INDEXED = "not_indexed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +44,14 @@ class IndexSummary:
     """The reindex that succeeded last: it counted the whole index."""
     settled: int
     """Entities that failed in it and that retries have settled since."""
+
+    @property
+    def state(self) -> IndexState:
+        if self.active is not None:
+            return IndexState(self.active.state)
+        if self.ended is not None and self.ended.state == JobState.FAILED:
+            return IndexState.FAILED
+        return IndexState.LIVE if self.live is not None else IndexState.NOT_INDEXED
 
     @property
     def equal_at(self) -> float | None:
@@ -57,6 +79,21 @@ class IndexSummary:
 def overview(runtime: Runtime, tenants: Collection[str] | None) -> list[IndexSummary]:
     """The indexes of these tenants, None for all, and their entity types without one; by tenant
     and name."""
+    return _summaries(runtime, tenants, _named(runtime, tenants))
+
+
+def overview_page(
+    runtime: Runtime, tenants: Collection[str] | None, *, offset: int, limit: int
+) -> tuple[list[IndexSummary], int]:
+    """So many of them, from the one at `offset` on, and how many there are in all."""
+    named = _named(runtime, tenants)
+    wanted = named[offset : offset + limit]
+    return _summaries(runtime, {one.tenant for one in wanted}, wanted), len(named)
+
+
+def _summaries(
+    runtime: Runtime, tenants: Collection[str] | None, named: Sequence[_Named]
+) -> list[IndexSummary]:
     read = runtime.catalog.overviews
     active: dict[str, Job] = {}
     for job in read.active(tenants):
@@ -76,8 +113,39 @@ def overview(runtime: Runtime, tenants: Collection[str] | None) -> list[IndexSum
             counted=counted.get(one.id),
             settled=settled.get(one.id, 0),
         )
-        for one in _named(runtime, tenants)
+        for one in named
     ]
+
+
+def resource(index: IndexSummary, now: float) -> dict[str, Any]:
+    """An index as programs see it; times are Unix seconds."""
+    last = index.ended
+    return {
+        "id": index.id,
+        "tenant": index.tenant,
+        "entity_type": index.name,
+        "title": index.title,
+        "state": index.state,
+        "generation": index.live.number if index.live else None,
+        "model": index.live.model if index.live else None,
+        "indexed_at": _whole(index.equal_at),
+        "age_seconds": None if index.equal_at is None else max(int(now - index.equal_at), 0),
+        "entities": index.entities,
+        "chunks": index.chunks,
+        "failing": index.failing,
+        "active_job_id": index.active.id if index.active else None,
+        "last_job": last
+        and {
+            "id": last.id,
+            "state": last.state,
+            "finished_at": _whole(last.finished_at),
+            "message": last.message,
+        },
+    }
+
+
+def _whole(moment: float | None) -> int | None:
+    return None if moment is None else int(moment)
 
 
 def titles(runtime: Runtime, tenants: Collection[str] | None) -> dict[str, str]:

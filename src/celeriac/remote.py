@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -17,10 +18,25 @@ from celeriac.errors import (
     NotFound,
     PermanentError,
     RateLimited,
+    restored,
 )
+from celeriac.restoring import restore
+
+if TYPE_CHECKING:
+    from celeriac.audit import Audit
+    from celeriac.explain import Explanation
+    from celeriac.plan import Plan
+    from celeriac.store.base import Hit
 
 TIMEOUT = 30.0
 """Seconds until an answer is given up."""
+
+POLL_INTERVAL = 0.5
+"""Seconds between two looks at a plan or an audit."""
+
+Kind = TypeVar("Kind")
+Heard = Callable[[int], None]
+"""Called with the entities that were listed so far."""
 
 JobResource = Mapping[str, Any]
 """What `GET /jobs/{id}` answers."""
@@ -117,6 +133,55 @@ class Remote:
     def confirm_removal(self, job_id: str) -> str:
         """Ask for a reindex that may remove what a job refused to; the id of the new job."""
         return self._accepted(f"/jobs/{_part(job_id)}/confirm-removal")
+
+    def plan(self, tenant: str, entity_type: str, heard: Heard) -> Plan:
+        """What a reindex would do, as a worker finds it; raises what it raises."""
+        from celeriac.plan import Plan
+
+        return self._check(tenant, entity_type, {"kind": "plan"}, heard, Plan)
+
+    def audit(self, tenant: str, entity_type: str, heard: Heard, *, repair: bool) -> Audit:
+        """How source and index differ, likewise."""
+        from celeriac.audit import Audit
+
+        body = {"kind": "audit", "repair": repair}
+        return self._check(tenant, entity_type, body, heard, Audit)
+
+    def _check(
+        self, tenant: str, entity_type: str, body: object, heard: Heard, kind: type[Kind]
+    ) -> Kind:
+        path = f"/ai-rag-indexer/{_part(tenant)}/{_part(entity_type)}/checks"
+        location = self._ask("POST", path, body).headers.get("Location", "")
+        while (check := self._resource("GET", location))["state"] in ("waiting", "running"):
+            heard(check["listed"])
+            time.sleep(POLL_INTERVAL)
+        if check["error"] is not None:
+            raise restored(check["error"])
+        return restore(kind, check["result"])
+
+    def explain(self, tenant: str, entity_type: str, entity_id: str) -> Explanation:
+        """One entity as it stands in the index; raises NotFound where nothing is indexed."""
+        from celeriac.explain import Explanation
+
+        path = f"/ai-rag-indexer/{_part(tenant)}/{_part(entity_type)}/explanation"
+        found = self._resource("GET", f"{path}?id={_part(entity_id)}")
+        return restore(Explanation, found)
+
+    def search(
+        self,
+        tenant: str,
+        entity_type: str,
+        text: str,
+        *,
+        top_k: int,
+        filters: Mapping[str, Any],
+    ) -> list[Hit]:
+        """The chunks nearest to a text."""
+        from celeriac.store.base import Hit
+
+        path = f"/ai-rag-indexer/{_part(tenant)}/{_part(entity_type)}/search"
+        body = {"text": text, "top_k": top_k, "filter": filters}
+        return [restore(Hit, hit) for hit in self._resource("POST", path, body)["hits"]]
 
     def _accepted(self, path: str, body: object = None) -> str:
         """The id of the job that a request was given."""

@@ -32,6 +32,7 @@ WITHOUT_IDS = {
     "control_knowledge_bases.list_knowledge_bases",
     "control_data_sources.create_data_source",
     "control_data_sources.list_data_sources",
+    "indexes.list_indexes",
     "metrics.get_metrics",
     "rag_indexes.compute_rag_indexes",
     "rag_indexes.get_overview",
@@ -241,7 +242,11 @@ def ids_of(site: Site, tenant: str, rule: Rule) -> dict[str, str]:
     elif rule.rule.startswith("/api/v1/control/"):
         found = site.knowledge(tenant)
     else:
-        found = {"job_id": site.job(tenant), "schedule_id": site.schedule(tenant)}
+        found = {
+            "job_id": site.job(tenant),
+            "schedule_id": site.schedule(tenant),
+            "check_id": site.check(tenant),
+        }
     missing = rule.arguments - NAMES - found.keys()
     assert not missing, f"{rule.rule}: say here how to make {missing} of another tenant"
     return {name: one for name, one in found.items() if name in rule.arguments}
@@ -260,6 +265,11 @@ def test_lists_show_what_is_the_tenants_own(site: Site) -> None:
         text = site.ask("GET", path, key).text
         assert mine[own] in text
         assert others[own] not in text
+    listed = site.ask("GET", "/indexes", key)
+    assert listed.json is not None
+    assert {one["tenant"] for one in listed.json["indexes"]} == {"acme"}
+    assert listed.headers["X-Total-Count"] == str(len(listed.json["indexes"]))
+    assert site.ask("GET", "/indexes?tenant=globex", key).status_code == 403
     text = site.ask("GET", "/v1/voiceai/knowledge-base", key).text
     assert my_document in text
     assert their_document not in text

@@ -316,7 +316,7 @@ def test_wrong_usage_has_status_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(main, arguments).exit_code == 2
 
 
-def test_standalones_own_data_is_read_once_it_is_stopped(tmp_path: Path) -> None:
+def test_standalones_own_data_is_read_whether_it_runs_or_not(tmp_path: Path) -> None:
     documents = [document(number) for number in range(15)]
     write_documents(tmp_path, documents)
     configuration = deployment.write_configuration(tmp_path, {"shop": {"article": ARTICLE}})
@@ -327,9 +327,49 @@ def test_standalones_own_data_is_read_once_it_is_stopped(tmp_path: Path) -> None
         through = ("--url", service.url, "--key", deployment.API_KEY)
         assert cli.json("reindex", "shop", "article", "--watch", *through)["state"] == "succeeded"
         assert len(cli.json("jobs")) == 1
-        for command in ("plan", "audit"):
-            said = cli.error(command, "shop", "article")
-            assert f"process {service.processes['standalone'].running().pid}, a standalone" in said
-    assert cli.json("plan", "shop", "article")["unchanged"] == 15
+        assert "CELERIAC_API_KEY" in cli.error("plan", "shop", "article")
+        keyed = Cli({**cli.environment, "CELERIAC_API_KEY": deployment.API_KEY})
+        running = found_by(keyed)
+        assert "no entity type 'nosuch'" in keyed.error("audit", "shop", "nosuch")
+    assert found_by(cli) == running
     assert cli.json("audit", "shop", "article", "--repair")["equal"]
     assert len(cli.json("jobs")) == 2
+
+
+def found_by(cli: Cli) -> list[Json]:
+    """What commands tell of an index of fifteen documents that equals its source."""
+    plan = cli.json("plan", "shop", "article")
+    assert plan["unchanged"] == 15
+    assert "leave" in cli("plan", "shop", "article").stdout
+    audit = cli.json("audit", "shop", "article")
+    assert audit["equal"]
+    assert "equals the source" in cli("audit", "shop", "article").stdout
+    explanation = cli.json("explain", "shop", "article", "d3")
+    assert (explanation["state"], explanation["metadata"]["year"]) == ("indexed", 1963)
+    unknown = cli.json("explain", "shop", "article", "d/333?x=1", status=1)
+    hits = cli.json("search", "shop", "article", "Title 3", "--filter", "year=1963")["hits"]
+    assert {hit["metadata"]["year"] for hit in hits} == {1963}
+    return [plan, audit, explanation, unknown, *({**hit, "score": 0} for hit in hits)]
+
+
+def test_a_standalone_that_made_its_key_lets_its_user_in_and_nobody_else(tmp_path: Path) -> None:
+    write_documents(tmp_path, [document(number) for number in range(5)])
+    configuration = deployment.write_configuration(tmp_path, {"shop": {"article": ARTICLE}})
+    home = tmp_path / "home"
+    with deployment.standalone(tmp_path, configuration, CELERIAC_API_KEY="") as service:
+        cli = Cli(
+            {
+                "CELERIAC_HOME": str(home),
+                "CELERIAC_CONFIG": str(configuration),
+                "CELERIAC_PORT": service.url.rpartition(":")[2],
+            }
+        )
+        assert cli.json("reindex", "shop", "article", "--watch")["state"] == "succeeded"
+        assert cli.json("audit", "shop", "article", "--repair")["equal"]
+        assert (home / "api.json").stat().st_mode & 0o777 == 0o600
+        elsewhere = ("--url", service.url.replace("127.0.0.1", "localhost"))
+        assert "There is no key" in cli.error("reindex", "shop", "article", *elsewhere)
+        service.processes["standalone"].kill()
+        assert "There is no key" in cli.error("reindex", "shop", "article")
+        assert cli.json("plan", "shop", "article")["unchanged"] == 5
+    assert not (home / "api.json").exists()
