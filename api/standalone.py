@@ -59,11 +59,13 @@ def serve(settings: Settings, stack: ExitStack) -> None:
     stack.enter_context(home_lock(settings.home, "a standalone celeriac (make up)"))
     announce = stack.enter_context(announced(settings.home))
     listening = stack.enter_context(_listening(settings))
-    own_key = settings.api_key is not None
+    own_key, own_catalog = settings.api_key is not None, settings.database_url is None
     settings = _filled_in(settings, stack)
     runtime = Runtime(settings)
     use_runtime(runtime)
     stack.callback(close)
+    if own_catalog:  # nobody else can have it open, so who held a page was killed
+        runtime.catalog.end_leases()
     app = create_app(runtime)
     served(app, THREADS)
     server = make_server(

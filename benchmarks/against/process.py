@@ -78,6 +78,8 @@ class Driver:
             )
         self._runs = 0
         self._cpu_before: dict[int, float] = {}
+        self.texts: set[str] = set()
+        """Digests of the texts that the process embedded, as far as it told."""
         self._heard: queue.SimpleQueue[Json | None] = queue.SimpleQueue()
         self._unheard: list[Json] = []
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -141,6 +143,7 @@ class Driver:
             self._unheard.remove(heard)
             return heard
         while (event := self._hear(names)) is not None:
+            self.texts.update(event.pop("texts", ()))
             if _is(event, names, run):
                 return event
             self._unheard.append(event)

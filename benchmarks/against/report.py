@@ -126,8 +126,9 @@ def aside(result: Result) -> Iterator[str]:
         yield f"in the middle {old} of {of} were of the old model"
     if uncovered := extra.get("uncovered"):
         yield f"{uncovered} cut with text lost or altered"
-    if "embedded_before" in extra and "first_message" not in extra:
-        yield f"{extra['embedded_before']} + {result.run.embedded} embedded"
+    if "embedded_twice" in extra:
+        counted = f"{extra['embedded_before']} + {result.run.embedded} embedded"
+        yield f"{counted}, {extra['embedded_twice']} of them twice"
 
 
 def chosen(rows: Iterable[Row], scenario: str, variant: str) -> list[Row]:

@@ -1,7 +1,6 @@
 """What is done to each system, and what its collection is held against afterwards.
 
-A timed scenario is run by all systems in turn, round after round. The others are not timed: the
-systems take them side by side.
+A timed scenario is run by all systems in turn, round after round. The others are run once.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from benchmarks.against.drivers.wire import text_of
 from benchmarks.against.listings import Listing, listed
 from benchmarks.against.oracle import Findings
 from benchmarks.against.process import Driver, Run
-from benchmarks.against.subjects import Model, Subject
+from benchmarks.against.subjects import Broken, Model, Subject
 
 Options = Mapping[str, object]
 FIRST_BATCH = 5
@@ -206,10 +205,9 @@ def _killed_first(
     subject = variant.subject
     subject.reset()
     subject.write(documents)
-    embedded = subject.interrupt(pause, **variant.options)
+    broken = subject.interrupt(pause, **variant.options)
     subject.write(then or documents)
-    run = subject.index(**variant.options)
-    return _result(variant, run, then or documents, embedded_before=embedded)
+    return _run_again(variant, broken, then or documents)
 
 
 def _killed_later(variant: Variant, world: World, pause: Mapping[str, int]) -> Result:
@@ -217,10 +215,19 @@ def _killed_later(variant: Variant, world: World, pause: Mapping[str, int]) -> R
     subject, documents = variant.subject, corpus.moved_on(world.documents)
     subject.restore()
     subject.write(documents)
-    embedded = subject.interrupt(pause, **variant.options)
+    broken = subject.interrupt(pause, **variant.options)
     gone = _gone_meanwhile(subject, world.documents, documents)
-    run = subject.index(**variant.options)
-    return _result(variant, run, documents, embedded_before=embedded, gone_meanwhile=gone)
+    return _run_again(variant, broken, documents, gone_meanwhile=gone)
+
+
+def _run_again(variant: Variant, broken: Broken, documents: Documents, **extra: object) -> Result:
+    """A run in a new process after one was killed; what it embeds a second time is counted."""
+    with variant.subject.opened(fresh=True, **variant.options) as driver:
+        run = variant.subject.note(driver.index())
+        twice = len(broken.texts & driver.texts)
+    return _result(
+        variant, run, documents, embedded_before=broken.embedded, embedded_twice=twice, **extra
+    )
 
 
 def _listed(variant: Variant, listing: Listing, documents: Documents) -> Result:

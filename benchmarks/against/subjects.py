@@ -97,6 +97,16 @@ class _Kept:
     served: Mapping[str, str] | None
 
 
+@dataclass(frozen=True)
+class Broken:
+    """A run that was broken off."""
+
+    embedded: int
+    """Chunks that had gone through the model."""
+    texts: frozenset[str]
+    """Digests of their texts."""
+
+
 class Subject:
     """One system under one set of options, with a folder and collections of its own."""
 
@@ -163,8 +173,8 @@ class Subject:
         self.served = run.served or self.served
         return run
 
-    def interrupt(self, pause: Mapping[str, int], **opened: object) -> int:
-        """Begin a run and kill its process where it pauses; the chunks embedded by then."""
+    def interrupt(self, pause: Mapping[str, int], **opened: object) -> Broken:
+        """Begin a run and kill its process where it pauses."""
         driver = self._opened_driver(fresh=True, **opened)  # type: ignore[arg-type]
         try:
             counted = driver.pauses(driver.start(pause))
@@ -172,7 +182,7 @@ class Subject:
             driver.kill()
         if counted is None:
             raise NotPlayed(f"its run ended before it counted {pause}")
-        return counted["embedded"]
+        return Broken(counted["embedded"], frozenset(driver.texts))
 
     # What is in Qdrant
 

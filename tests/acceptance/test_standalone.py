@@ -6,9 +6,11 @@ import itertools
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -246,10 +248,17 @@ def test_killed_in_the_middle_of_a_job_it_goes_on_when_started_again(
         while service.job(location)["counters"]["indexed"] < 5:
             pass
         service.processes["standalone"].kill()
+        hold_pages_for_a_day(tmp_path / "home" / "catalog.sqlite")
         service.processes["standalone"].start()
         service.await_ready()
         job = service.await_job(location)
     assert (job["state"], job["counters"]["listed"]) == ("succeeded", 150)
+
+
+def hold_pages_for_a_day(catalog: Path) -> None:
+    """As if leases were that long: who starts again must not wait for them to run out."""
+    with closing(sqlite3.connect(catalog)) as connection, connection:
+        connection.execute("UPDATE pages SET lease_until = lease_until + 86400")
 
 
 def started(folder: Path, **environment: str) -> subprocess.Popen[str]:

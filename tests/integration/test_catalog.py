@@ -309,6 +309,16 @@ def test_a_page_s_entities_have_the_outcomes_that_it_commits(
     assert catalog.listings.count_in_index(job.id) == 24 - failed
 
 
+def test_who_has_the_catalog_to_itself_ends_the_leases_of_who_was_killed(catalog: Catalog) -> None:
+    job = running(catalog)
+    claimed(catalog, job)
+    assert catalog.jobs.claim_finish(job.id, "killed", LEASE)
+    catalog.end_leases()
+    assert catalog.pages.take_lost(job.id, silent_for=30) == [0]
+    claimed(catalog, job)
+    assert catalog.jobs.claim_finish(job.id, "new", LEASE)
+
+
 def test_the_listing_says_what_is_expected_and_what_nobody_dealt_with(catalog: Catalog) -> None:
     job = running(catalog)
     a, b, c = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()

@@ -55,12 +55,16 @@ def main() -> int:
     watch = stopwatch(setup)
 
     def speak() -> None:
-        with api() as remote:
-            warm_up(setup)
-            line.say("opened", **about())
-            for order in orders:  # a service takes the next request while it works
-                threading.Thread(target=run, args=(order, line, remote, watch), daemon=True).start()
-        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            with api() as remote:
+                warm_up(setup, line.gauge)
+                line.say("opened", **about())
+                for order in orders:  # a service takes the next request while it works
+                    threading.Thread(
+                        target=run, args=(order, line, remote, watch), daemon=True
+                    ).start()
+        finally:  # also where it fails: the log says why, and nobody waits for it
+            os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=speak, daemon=True).start()
     logging.basicConfig(level=logging.WARNING)
@@ -161,7 +165,7 @@ def count_into(gauge: wire.Gauge) -> None:
 
     def counted_forward(self: TorchEmbedder, batch: Any) -> Any:
         vectors = forward(self, batch)
-        gauge.add("embedded", len(batch))
+        gauge.embedded(b" ".join(str(one).encode() for one in ids) for ids in batch)
         return vectors
 
     def counted_write(self: ServerWriter, partition: Any, points: Any) -> None:
@@ -176,24 +180,27 @@ def count_into(gauge: wire.Gauge) -> None:
 def api() -> Iterator[Remote]:
     """A client, once the API is ready; how long that may take is for the benchmark to say."""
     url = f"http://127.0.0.1:{os.environ['CELERIAC_PORT']}"
-    while not ready(url):
-        time.sleep(POLL)
+    with httpx.Client(base_url=url) as client:
+        while not ready(client):
+            time.sleep(POLL)
     with Remote(url, KEY) as remote:
         yield remote
 
 
-def ready(url: str) -> bool:
+def ready(client: httpx.Client) -> bool:
     try:
-        return httpx.get(f"{url}/readyz").status_code == 200
+        return client.get("/readyz").status_code == 200
     except httpx.TransportError:
         return False
 
 
-def warm_up(setup: wire.Setup) -> None:
-    """What a process loads once: the model, which has embedded one text, and the tokenizers."""
+def warm_up(setup: wire.Setup, gauge: wire.Gauge) -> None:
+    """What a process loads once: the model, which has embedded one text, and the tokenizers. That
+    text, which no other process embeds, is not counted; what a job that goes on embeds, is."""
     splitting = runtime().entity_type(TENANT, NAME).spec.splitting
     Chunker(splitting, runtime().counter(setup.model_name)).split("ready " * 200)
-    runtime().embedder(setup.model_name).embed(["ready"])
+    runtime().embedder(setup.model_name).embed([f"ready {os.getpid()}"])
+    gauge.add("embedded", -1)
 
 
 def about() -> wire.Json:

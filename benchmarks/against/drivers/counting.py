@@ -32,7 +32,8 @@ def _hook() -> None:
 
     def counted_encode(self: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
         vectors = encode(self, inputs, *arguments, **options)
-        _gauge[0].add("embedded", 1 if isinstance(inputs, str) else len(inputs))
+        texts = [inputs] if isinstance(inputs, str) else inputs
+        _gauge[0].embedded(text.encode() for text in texts)
         return vectors
 
     def counted_upsert(self: Any, **options: Any) -> Any:

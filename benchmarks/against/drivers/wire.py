@@ -8,12 +8,14 @@
     {"op": "split"}                            {"event": "split", "chunks": {id: [text, ...]}}
 
 A run pauses, if it is told to, once so many chunks went through the model ("embedded") or into
-Qdrant ("written"): there the benchmark kills the process, or lets it go on. The driver ends when
-stdin does. Standard library only, for the systems live in two environments.
+Qdrant ("written"): there the benchmark kills the process, or lets it go on. Both events tell what
+was counted since the run before ended, and `texts`, digests of all that the process embedded. The
+driver ends when stdin does. Standard library only, for the systems live in two environments.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import queue
@@ -21,7 +23,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -55,6 +57,8 @@ class Gauge:
 
     def __init__(self) -> None:
         self.counts = {"embedded": 0, "written": 0}
+        self.texts: set[str] = set()
+        """Digests of what was embedded."""
         self._limits: dict[str, int] = {}
         self._on_pause: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
@@ -65,6 +69,13 @@ class Gauge:
         self._go_on.clear()
         self._on_pause = on_pause
         self._limits = {what: self.counts[what] + number for what, number in pause.items()}
+
+    def embedded(self, texts: Iterable[bytes]) -> None:
+        """Count texts that went through the model, in whatever form it takes them."""
+        digests = [hashlib.blake2b(text, digest_size=8).hexdigest() for text in texts]
+        with self._lock:
+            self.texts.update(digests)
+        self.add("embedded", len(digests))
 
     def add(self, what: str, number: int) -> None:
         """Count, and wait here once the run is to pause; every thread that comes by waits."""
@@ -90,6 +101,8 @@ class Wire:
         self._output = _private_stdout()
         self._orders: queue.Queue[Json | None] = queue.Queue()
         self._lock = threading.Lock()
+        self._told = {"embedded": 0, "written": 0}
+        """What was counted by the end of the last run."""
         self.gauge = Gauge()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -105,13 +118,9 @@ class Wire:
 
     def run(self, order: Json, index: Callable[[], Json]) -> None:
         """Run `index` as ordered and say how it ended."""
-        number, before = order["run"], dict(self.gauge.counts)
-
-        def counts() -> dict[str, int]:
-            return {what: now - before[what] for what, now in self.gauge.counts.items()}
-
+        number = order["run"]
         if pause := order.get("pause"):
-            self.gauge.pause_at(pause, lambda: self.say("paused", run=number, **counts()))
+            self.gauge.pause_at(pause, lambda: self.say("paused", run=number, **self._counted()))
         started = time.perf_counter()
         try:
             told = index()
@@ -119,7 +128,12 @@ class Wire:
             told = {"ok": False, "message": f"{type(error).__name__}: {error}"[:500]}
         seconds = time.perf_counter() - started
         answer = {"run": number, "seconds": seconds, "ok": True, "message": "", **told}
-        self.say("done", **answer, **counts())
+        self.say("done", **answer, **self._counted())
+        self._told = dict(self.gauge.counts)
+
+    def _counted(self) -> Json:
+        counts = {what: now - self._told[what] for what, now in self.gauge.counts.items()}
+        return {**counts, "texts": sorted(self.gauge.texts)}
 
     def _read(self) -> None:
         for line in sys.stdin:

@@ -12,6 +12,7 @@ from celeriac.catalog.indexes import Indexes
 from celeriac.catalog.job_errors import JobErrors
 from celeriac.catalog.jobs import Jobs
 from celeriac.catalog.knowledge_bases import KnowledgeBases
+from celeriac.catalog.leases import end_leases
 from celeriac.catalog.listings import Listings
 from celeriac.catalog.loadings import Loadings
 from celeriac.catalog.migrate import migrate
@@ -57,6 +58,12 @@ class Catalog:
     def migrate(self) -> None:
         """Bring the schema to this version's; several processes may call it at once."""
         migrate(self.database)
+
+    def end_leases(self) -> None:
+        """End every lease at once; only for the one process that has the catalog to itself: what
+        another held, it does not hold any more."""
+        with self.database.write() as connection:
+            end_leases(connection)
 
     def ping(self) -> None:
         """Return when the database answers; raise CatalogUnavailable otherwise."""

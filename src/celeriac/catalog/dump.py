@@ -15,15 +15,8 @@ from sqlalchemy import Connection, LargeBinary, Table, func, select, update
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.indexes import GenerationState
 from celeriac.catalog.jobs import ACTIVE, JobState
-from celeriac.catalog.tables import (
-    documents,
-    generations,
-    indexes,
-    jobs,
-    metadata,
-    pages,
-    schedules,
-)
+from celeriac.catalog.leases import end_leases
+from celeriac.catalog.tables import documents, generations, indexes, jobs, metadata
 from celeriac.errors import Conflict
 
 LEFT_OUT = frozenset({"listings", "access_tokens"})
@@ -151,9 +144,7 @@ def _end_jobs(connection: Connection) -> None:
         .where(jobs.c.state.in_(ACTIVE))
         .values(state=JobState.FAILED, message=RESTORED, finished_at=epoch_now())
     )
-    for table in (jobs, pages, generations, schedules):
-        leased = table.c.lease_until.is_not(None)
-        connection.execute(update(table).where(leased).values(lease_until=None))
+    end_leases(connection)
 
 
 def _queue_jobs(connection: Connection) -> None:
