@@ -123,6 +123,19 @@ def test_several_may_open_a_new_sqlite_database_at_once(tmp_path: Path) -> None:
             catalog.close()
 
 
+def test_what_is_read_of_a_whole_job_may_take_longer(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("celeriac.catalog.database.STATEMENT_TIMEOUT", 1)
+    catalog = Catalog(postgres_url)
+    longer = sqlalchemy.text("SELECT pg_sleep(1.5)")
+    with catalog.database.unhurried() as connection:
+        connection.execute(longer)
+    with pytest.raises(CatalogUnavailable), catalog.database.read() as connection:
+        connection.execute(longer)
+    catalog.close()
+
+
 def test_concurrent_requests_make_one_job(catalog: Catalog) -> None:
     index_id = index_id_of("acme", "product")
     with ThreadPoolExecutor(8) as pool:

@@ -22,6 +22,8 @@ CONNECT_TIMEOUT = 3
 """Seconds until a connection attempt is given up."""
 STATEMENT_TIMEOUT = 30
 """Seconds a statement may take."""
+WHOLE_JOB_TIMEOUT = 3600
+"""Seconds a statement about all rows of a job may take."""
 _BUSY_PAUSE = 0.01
 
 
@@ -89,6 +91,18 @@ class Database:
         with self._transaction(write=False) as connection:
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            yield connection
+
+    @contextmanager
+    def unhurried(self) -> Iterator[Connection]:
+        """For reading all rows of a job, which takes minutes where there are many millions.
+
+        Raises:
+            CatalogUnavailable: the database cannot be reached.
+        """
+        with self._transaction(write=False) as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{WHOLE_JOB_TIMEOUT}s'")
             yield connection
 
     @contextmanager

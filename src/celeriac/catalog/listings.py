@@ -65,7 +65,7 @@ class Listings:
         query = select(func.count(func.distinct(listings.c.entity_key))).where(
             listings.c.job_id == job_id, listings.c.outcome.in_(IN_INDEX), ~not_after_all
         )
-        with self._database.read() as connection:
+        with self._database.unhurried() as connection:
             return connection.execute(query).scalar_one()
 
     def unclaimed_pages(self, job_id: str) -> list[int]:
@@ -88,7 +88,7 @@ class Listings:
             )
             .distinct()
         )
-        with self._database.read() as connection:
+        with self._database.unhurried() as connection:
             return list(connection.execute(query).scalars())
 
     def contested(self, job_id: str) -> list[uuid.UUID]:
@@ -111,7 +111,7 @@ class Listings:
             .group_by(listings.c.entity_key)
             .having(func.count() > 1)
         )
-        with self._database.read() as connection:
+        with self._database.unhurried() as connection:
             found = set(connection.execute(query).scalars())
             return list(found.union(connection.execute(retaken).scalars()))
 
@@ -130,7 +130,7 @@ class Listings:
             .where(counted_again)
             .group_by(listings.c.outcome)
         )
-        with self._database.read() as connection:
+        with self._database.unhurried() as connection:
             found = {Outcome(outcome): count for outcome, count in connection.execute(query)}
         failed = found.get(Outcome.FAILED, 0) + found.get(Outcome.EMPTY, 0)
         return Counters(
@@ -156,7 +156,7 @@ class Listings:
         query = select(listings.c.page).where(
             listings.c.job_id == job_id, listings.c.outcome.in_(IN_INDEX)
         )
-        with self._database.read() as connection:
+        with self._database.unhurried() as connection:
             return sorted(connection.execute(query.distinct()).scalars())
 
     def remove(self, job_id: str, keys: Collection[uuid.UUID]) -> None:
