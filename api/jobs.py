@@ -41,7 +41,8 @@ CountersView = Schema.from_dict(
 
 
 class Rates(Schema):
-    """Per second since the job started, without the time in which its model was loaded."""
+    """Per second since the job started, without the time in which it did nothing but wait for its
+    model to be loaded."""
 
     entities_per_second = fields.Float(required=True)
     embedded_per_second = fields.Float(required=True)
@@ -185,12 +186,10 @@ def find_job(job_id: str) -> Job:
     return owned("job", job_id, services().runtime.catalog.jobs.get)
 
 
-def job_resource(
-    job: Job, errors: list[EntityFailure], now: float, load_seconds: float = 0.0
-) -> dict[str, Any]:
-    """The job as clients see it; times are Unix seconds. `load_seconds`, in which its model was
-    loaded, count neither in rates nor in the ETA."""
-    elapsed = max(job.seconds(now) - load_seconds, 0.001) if job.started_at else None
+def job_resource(job: Job, errors: list[EntityFailure], now: float) -> dict[str, Any]:
+    """The job as clients see it; times are Unix seconds. The time in which its model was loaded
+    counts neither in rates nor in the ETA."""
+    elapsed = job.working_seconds(now) if job.started_at else None
     return {
         "id": job.id,
         "tenant": job.tenant,
@@ -229,7 +228,7 @@ def watched_resource(found: Watched) -> dict[str, Any]:
     job = replace(found.job, counters=found.counters, message=found.message)
     waiting = found.waiting
     return {
-        **job_resource(job, list(found.errors), time.time(), found.load_seconds),
+        **job_resource(job, list(found.errors), time.time()),
         "stages": {stage: _stage(timing) for stage, timing in found.stages.items()},
         "waiting": waiting.text if waiting else None,
         "waiting_for": waiting.cause if waiting else None,

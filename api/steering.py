@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from flask import g
@@ -93,4 +94,6 @@ def _steering() -> Steering:
 
 
 def _shown(job: Job) -> dict[str, Any]:
-    return job_resource(job, [], time.time())
+    picture = services().runtime.progress.picture(job.id)
+    waited = picture.load_seconds if picture else 0.0
+    return job_resource(replace(job, load_seconds=waited), [], time.time())

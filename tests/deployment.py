@@ -139,6 +139,17 @@ class Service:
         found: Json = answer.json()
         return found
 
+    def check(self, tenant: str, entity_type: str, kind: str, timeout: float = 300) -> Json:
+        """A plan or an audit, once a worker has made it."""
+        path = f"/ai-rag-indexer/{tenant}/{entity_type}/checks"
+        answer = self.client.post(path, json={"kind": kind})
+        assert answer.status_code == 202, answer.text
+        deadline = time.monotonic() + timeout
+        while (found := self.job(answer.headers["Location"]))["state"] in ("waiting", "running"):
+            assert time.monotonic() < deadline, f"{found}\n{self.logs()}"
+            time.sleep(0.1)
+        return found
+
     def search(
         self, tenant: str, entity_type: str, text: str, top_k: int = 10, **body: Any
     ) -> list[Json]:

@@ -189,6 +189,9 @@ class JobRunner:
             self._send(lambda: self._dispatcher.start_job(waiting.id))
 
     def _ended(self, job_id: str) -> None:
+        picture = self._runtime.progress.picture(job_id)
+        if picture is not None and picture.load_seconds:
+            self._catalog.jobs.loaded(job_id, picture.load_seconds)
         seen = self._catalog.jobs.seen(job_id)
         if seen is not None:
             self._runtime.progress.end(seen)

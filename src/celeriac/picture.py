@@ -73,7 +73,7 @@ class Picture:
     loading: Loading | None
     """None where no page waits for the model."""
     load_seconds: float
-    """For how long pages have waited, or waited at most, for the model."""
+    """For how long nothing was embedded because the model was loaded."""
     silent_for: float | None
     """Seconds since a worker said something of the job; None where none ever did."""
     waiting: Waiting | None
@@ -90,8 +90,6 @@ def picture_of(fields: Mapping[str, str], now: float) -> Picture:
     in_hand = sum((Counters(**page) for page in pages), Counters())
     if "all_listed" in fields and job.state not in FINAL:
         job = replace(job, expected=(job.counters + in_hand).listed)
-    loading = _loading_of(fields)
-    loaded = float(fields.get("load_seconds", 0))
     return Picture(
         job=job,
         in_hand=in_hand,
@@ -100,8 +98,8 @@ def picture_of(fields: Mapping[str, str], now: float) -> Picture:
         troubles=tuple(sorted(troubles, key=lambda one: one.since)),
         stages={stage: _timing_of(fields, stage) for stage in Stage},
         listing_for=max((now - float(one) for one in _below(fields, "listing:")), default=0.0),
-        loading=loading,
-        load_seconds=max(now - loading.since, loaded) if loading else loaded,
+        loading=_loading_of(fields),
+        load_seconds=_load_seconds(fields, (job.counters + in_hand).embedded, now),
         silent_for=_age(fields.get("updated"), now),
         waiting=_waiting_of(json.loads(fields.get("waiting", "null"))),
         looked_for=_age(fields.get("waiting_at"), now),
@@ -124,6 +122,19 @@ def _timing_of(fields: Mapping[str, str], stage: Stage) -> Timing:
 def _loading_of(fields: Mapping[str, str]) -> Loading | None:
     since = min(map(float, _below(fields, "loading:")), default=None)
     return None if since is None else Loading(fields["model"], since)
+
+
+def _load_seconds(fields: Mapping[str, str], embedded: int, now: float) -> float:
+    """Of the loads that are over, and of those that all of the job waits for."""
+    waiting = (
+        name.removeprefix("before:")
+        for name, before in fields.items()
+        if name.startswith("before:") and int(before) == embedded
+    )
+    marks = (fields.get(f"loading:{page}") for page in waiting)
+    since = min((float(mark) for mark in marks if mark is not None), default=now)
+    waited = now - max(since, float(fields.get("loaded", 0)))
+    return float(fields.get("load_seconds", 0)) + max(waited, 0.0)
 
 
 def _waiting_of(values: dict[str, Any] | None) -> Waiting | None:

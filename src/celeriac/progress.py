@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -39,11 +38,26 @@ _PUBLISH = """
 local hash, stream, change = KEYS[1], KEYS[2], cjson.decode(ARGV[1])
 local clock = redis.call('TIME')
 local now = string.format('%d.%06d', clock[1], clock[2])
+-- The job with what the pages in hand counted.
+local function in_all()
+  local job = redis.call('HGET', hash, 'job')
+  if not job then return nil end
+  job = cjson.decode(job)
+  local fields = redis.call('HGETALL', hash)
+  for position = 1, #fields, 2 do
+    if string.sub(fields[position], 1, 5) == 'page:' then
+      for name, value in pairs(cjson.decode(fields[position + 1])) do
+        job.counters[name] = job.counters[name] + value
+      end
+    end
+  end
+  return job
+end
 if change.reset then
   for _, name in ipairs(redis.call('HKEYS', hash)) do
     if change.event == 'started' or string.find(name, '^page:') or string.find(name, '^listing:')
       or string.find(name, '^trouble:') or string.find(name, '^waiting')
-      or string.find(name, '^loading:') then
+      or string.find(name, '^loading:') or string.find(name, '^before:') then
       redis.call('HDEL', hash, name)
     end
   end
@@ -57,27 +71,34 @@ if change.seen_at then
     redis.call('HSET', hash, 'seen_at', change.seen_at)
   end
 end
+-- The time of loads counts where nothing was embedded meanwhile, and of several at once but once.
+if change.loads_over then
+  local job, since, names = in_all(), nil, redis.call('HKEYS', hash)
+  for _, name in ipairs(names) do
+    local page = string.match(name, '^before:(.*)')
+    local mark = page and redis.call('HGET', hash, 'loading:' .. page)
+    local before = page and tonumber(redis.call('HGET', hash, name))
+    if job and mark and before == job.counters.embedded then
+      since = math.min(since or tonumber(mark), tonumber(mark))
+    end
+  end
+  if since then
+    local from = math.max(since, tonumber(redis.call('HGET', hash, 'loaded') or 0))
+    redis.call('HINCRBYFLOAT', hash, 'load_seconds', math.max(tonumber(now) - from, 0))
+    redis.call('HSET', hash, 'loaded', now)
+  end
+end
 for _, name in ipairs(change.remove) do redis.call('HDEL', hash, name) end
 for name, value in pairs(change.fields) do redis.call('HSET', hash, name, value) end
 for name, value in pairs(change.items) do redis.call('HINCRBY', hash, name, value) end
 for name, value in pairs(change.seconds) do redis.call('HINCRBYFLOAT', hash, name, value) end
-for name, value in pairs(change.longest) do
-  if value > tonumber(redis.call('HGET', hash, name) or 0) then
-    redis.call('HSET', hash, name, value)
-  end
-end
 for _, name in ipairs(change.marks) do redis.call('HSET', hash, name, now) end
 redis.call('EXPIRE', hash, ARGV[2])
-local job = redis.call('HGET', hash, 'job')
-if not change.event or not job then return end
-job = cjson.decode(job)
-local fields = redis.call('HGETALL', hash)
-for position = 1, #fields, 2 do
-  if string.sub(fields[position], 1, 5) == 'page:' then
-    for name, value in pairs(cjson.decode(fields[position + 1])) do
-      job.counters[name] = job.counters[name] + value
-    end
-  end
+if not change.event then return end
+local job = in_all()
+if not job then return end
+if change.loads then
+  redis.call('HSET', hash, 'before:' .. change.loads, job.counters.embedded)
 end
 if redis.call('HEXISTS', hash, 'all_listed') == 1 then job.expected = job.counters.listed end
 redis.call('XADD', stream, 'MAXLEN', '~', ARGV[3], '*', 'event', change.event, 'at', now,
@@ -103,8 +124,10 @@ class _Change:
     items: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     """What is added to fields."""
-    longest: dict[str, float] = field(default_factory=dict)
-    """Seconds that fields get where they have fewer."""
+    loads: int | None = None
+    """The page that begins to wait for its model."""
+    loads_over: bool = False
+    """Whether one waits for it no more."""
     seen: dict[str, str] = field(default_factory=dict)
     seen_at: str | None = None
     """Since when the fields `seen` are so; they are not set where later ones are there."""
@@ -147,7 +170,7 @@ class Progress:
         """Publish that a page is awaited from the source."""
         marks = [_listing(number), *_BY_WORKER]
         # A process that was killed left the mark of a model that it loaded.
-        remove = [_loading(number), *_FOUND]
+        remove = [*_loading(number), *_FOUND]
         self._publish(job_id, _Change(None, marks=marks, remove=remove))
 
     def page(
@@ -174,13 +197,14 @@ class Progress:
     @contextmanager
     def loading(self, job_id: str, number: int, model: str) -> Iterator[None]:
         """Publish that a page waits for the model to be loaded, as long as the block runs."""
-        mark, began = _loading(number), time.monotonic()
-        self._publish(job_id, _Change("changed", {"model": model}, _FOUND, [mark, *_BY_WORKER]))
+        mark, before = _loading(number)
+        marks = [mark, *_BY_WORKER]
+        self._publish(job_id, _Change("changed", {"model": model}, _FOUND, marks, loads=number))
         try:
             yield
         finally:
-            took = {"load_seconds": time.monotonic() - began}
-            change = _Change("changed", remove=[mark, *_FOUND], marks=_BY_WORKER, longest=took)
+            remove = [mark, before, *_FOUND]
+            change = _Change("changed", remove=remove, marks=_BY_WORKER, loads_over=True)
             self._publish(job_id, change)
 
     def committed(
@@ -308,8 +332,9 @@ def _listing(number: int) -> str:
     return f"listing:{number}"
 
 
-def _loading(number: int) -> str:
-    return f"loading:{number}"
+def _loading(number: int) -> tuple[str, str]:
+    """Since when the page waits for its model, and how many chunks the job had embedded then."""
+    return f"loading:{number}", f"before:{number}"
 
 
 def _trouble(step: int | str | None) -> str:

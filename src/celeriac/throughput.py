@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from celeriac.catalog.jobs import Job, JobMode
 
-SHORTEST = 1e-3
-"""Seconds a job is held to have taken at least."""
-
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
@@ -58,4 +55,4 @@ def throughput_of(jobs: Sequence[Job], chunk_sizes: Mapping[int, int]) -> Throug
 
 
 def _seconds(job: Job) -> float:
-    return max(job.seconds(job.finished_at or 0.0), SHORTEST)
+    return job.working_seconds(job.finished_at or 0.0)

@@ -41,8 +41,6 @@ class Watched:
     """Of a job that has ended, why; else what it tries again."""
     waiting: Waiting | None
     stages: Mapping[Stage, Timing] = field(default_factory=dict)
-    load_seconds: float = 0.0
-    """For how long it waited for its embedding model to be loaded."""
 
     @property
     def tenant(self) -> str:
@@ -79,8 +77,7 @@ class Watch:
         if seen.job.state in FINAL:
             job = seen.job
             waiting = confirmation(job) if self._is_latest(job) else None
-            load_seconds = picture.load_seconds if picture else 0.0
-            return Watched(job, job.counters, errors, job.message, waiting, stages, load_seconds)
+            return Watched(job, job.counters, errors, job.message, waiting, stages)
         return self._diagnosed(seen, errors, picture)
 
     def _diagnosed(
@@ -99,14 +96,14 @@ class Watch:
         self._runtime.progress.found(seen, errors, troubles, waiting)
         counters = seen.job.counters + (picture.in_hand if picture else Counters())
         expected = picture.job.expected if picture else seen.job.expected
+        load_seconds = picture.load_seconds if picture else 0.0
         return Watched(
-            job=replace(seen.job, expected=expected),
+            job=replace(seen.job, expected=expected, load_seconds=load_seconds),
             counters=counters,
             errors=errors,
             message=_message(troubles),
             waiting=waiting,
             stages=picture.stages if picture else {},
-            load_seconds=picture.load_seconds if picture else 0.0,
         )
 
     def _troubles(self, job: Job, picture: Picture | None) -> list[Trouble]:
@@ -135,13 +132,12 @@ def _moves(picture: Picture) -> bool:
 
 def _shown(picture: Picture, waiting: Waiting | None) -> Watched:
     return Watched(
-        job=picture.job,
+        job=replace(picture.job, load_seconds=picture.load_seconds),
         counters=picture.job.counters + picture.in_hand,
         errors=picture.errors,
         message=_message(picture.troubles),
         waiting=waiting,
         stages=picture.stages,
-        load_seconds=picture.load_seconds,
     )
 
 

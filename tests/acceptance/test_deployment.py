@@ -31,6 +31,10 @@ def test_it_reindexes_exactly_searches_and_finds_nothing_to_do_again(
     assert (again["counters"]["unchanged"], again["counters"]["embedded"]) == (400, 0)
     hits = site.service.search("acme", "article", "time sharing", top_k=3)
     assert len(hits) == 3
+    audit = site.service.check("acme", "article", "audit")
+    assert (audit["state"], audit["listed"], audit["result"]["equal"]) == ("done", 400, True)
+    (index,) = site.service.client.get("/indexes").json()["indexes"]
+    assert (index["state"], index["entities"]) == ("live", 400)
     # Both workers had a part in it.
     for name in ("worker-0", "worker-1"):
         log = site.service.processes[name].log.read_text()

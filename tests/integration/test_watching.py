@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from celeriac.picture import Cause, Waiting
 from celeriac.progress import stream
 from celeriac.stages import Stage
 from celeriac.steering import Steering
+from celeriac.throughput import throughput_of
 from celeriac.watching import Watch, Watched
 
 ENTITIES = [article(number, words=300) for number in range(30)]
@@ -133,7 +135,7 @@ def test_a_poll_of_a_running_job_asks_no_sql(world: World) -> None:
     assert asked == []
     assert after.counters == world.job(job.id).counters
     assert after.counters.listed == 10
-    assert after.job == world.job(job.id)
+    assert replace(after.job, load_seconds=0.0) == world.job(job.id)
 
 
 def test_a_poll_over_http_asks_no_sql_either(world: World) -> None:
@@ -226,12 +228,54 @@ def test_it_says_that_the_model_is_loaded_and_that_takes_nothing_from_the_rates(
         assert one.counters.listed == 10
     assert after.waiting is None
     assert after.stages[Stage.LOAD].items == 1
-    assert after.load_seconds > 0
+    assert seen[0].job.load_seconds > 0
+    assert after.job.load_seconds > seen[0].job.load_seconds
     world.run()
-    running = replace(watched(world, job), load_seconds=0.0)
-    spared = replace(running, load_seconds=running.job.seconds(0) / 2)
-    rate, without = (watched_resource(one)["rates"] for one in (running, spared))
-    assert without["tokens_per_second"] > rate["tokens_per_second"]
+    ended = world.job(job.id)
+    took, worked = ended.seconds(0), ended.working_seconds(0)
+    assert worked == pytest.approx(took - ended.load_seconds)
+    throughput = throughput_of([ended], {1: 100})
+    assert throughput is not None
+    assert throughput.entities_per_second == pytest.approx(30 / worked)
+    assert ended.load_seconds == watched(world, job).job.load_seconds > 0
+    spared, running = (
+        watched_resource(replace(watched(world, job), job=replace(ended, load_seconds=share)))
+        for share in (ended.seconds(0) / 2, 0.0)
+    )
+    assert spared["rates"]["tokens_per_second"] > running["rates"]["tokens_per_second"]
+
+
+def test_a_load_counts_only_where_nothing_is_embedded_meanwhile(world: World) -> None:
+    job = take_up(world)
+    progress = world.runtime.progress
+
+    def load_seconds() -> float:
+        return watched(world, job).job.load_seconds
+
+    with progress.loading(job.id, 0, "stub"), progress.loading(job.id, 1, "stub"):
+        begun = load_seconds()
+        assert begun > 0
+    both = load_seconds()
+    assert both >= begun
+    with progress.loading(job.id, 2, "stub"):
+        progress.page(job.id, 0, Counters(embedded=3), {})
+        assert load_seconds() == both
+    assert load_seconds() == both
+    with progress.loading(job.id, 2, "stub"):
+        assert load_seconds() > both
+    assert load_seconds() > both
+    world.jobs.cancel(job.id)
+    assert world.job(job.id).load_seconds == load_seconds()
+
+
+def test_loads_at_once_count_once(world: World) -> None:
+    job = take_up(world)
+    progress = world.runtime.progress
+    began = time.monotonic()
+    with ExitStack() as stack:
+        for page in range(5):
+            stack.enter_context(progress.loading(job.id, page, "stub"))
+    assert watched(world, job).job.load_seconds <= time.monotonic() - began
 
 
 def test_errors_are_in_the_picture(world: World) -> None:

@@ -36,6 +36,7 @@ def job(**values: Any) -> Job:
             "started_at": 0.0,
             "finished_at": None,
             "gate": None,
+            "load_seconds": 0.0,
             "counters": Counters(),
             **values,
         }

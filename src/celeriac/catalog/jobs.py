@@ -51,6 +51,8 @@ class JobMode(StrEnum):
     """Entities that failed in earlier jobs, and nothing else."""
 
 
+SHORTEST = 1e-3
+"""Seconds a job is held to have worked at least."""
 MAX_CLASS = 128
 """Characters of an error's class that are kept."""
 FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
@@ -94,6 +96,8 @@ class Job:
     finished_at: float | None
     gate: Mapping[str, Any] | None
     """What was found before its generation went live; None where it did not."""
+    load_seconds: float
+    """For how long nothing was embedded because its model was loaded; known once it has ended."""
     counters: Counters
 
     @property
@@ -108,6 +112,10 @@ class Job:
         end = self.finished_at or now
         pause = end - self.paused_at if self.paused_at is not None else 0.0
         return max(end - self.started_at - self.paused_seconds - pause, 0.0)
+
+    def working_seconds(self, now: float) -> float:
+        """Likewise, without the time in which its model was loaded: what rates are of."""
+        return max(self.seconds(now) - self.load_seconds, SHORTEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +251,12 @@ class Jobs:
     def expect(self, job_id: str, expected: int) -> None:
         """Record how many entities the source says it has."""
         self._update(job_id, JobState.RUNNING, expected=expected)
+
+    def loaded(self, job_id: str, seconds: float) -> None:
+        """Record for how long a job waited for its model."""
+        with self._database.write() as connection:
+            found = update(jobs).where(jobs.c.id == job_id)
+            connection.execute(found.values(load_seconds=seconds))
 
     def cancel(self, job_id: str) -> bool:
         """Cancel a job that has not ended; False where there is none."""

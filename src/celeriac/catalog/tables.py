@@ -86,6 +86,7 @@ jobs = Table(
     Column("paused_by", String(256)),
     Column("paused_seconds", Float, nullable=False, default=0.0),
     Column("resumed_at", Float),
+    Column("load_seconds", Float, nullable=False, default=0.0, server_default="0"),
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("finished_at", Float),
