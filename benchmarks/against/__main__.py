@@ -2,7 +2,9 @@
 
     PYTHONPATH=src:tests python -m benchmarks.against --python .venv-bench/bin/python [--full]
 
-Quick by default: a few hundred documents. --full takes all 3,204 and every variant.
+Quick by default: a few hundred documents. --full takes all 3,204 and every variant. Where only such
+scenarios are chosen as are not timed, the model is its first layer alone: what a collection holds
+does not depend on it.
 docs/comparison.md says what each scenario is, how each system is set up and why. How fast they are
 is measured by `benchmarks.against.speed`, make bench.
 
@@ -120,6 +122,8 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, help="JSON lines to add each result to")
     arguments = parser.parse_args()
+    if not selected({**TIMED, **FAULTS}, arguments):
+        parser.error(f"--scenario: there are {', '.join([*TIMED, *FAULTS])}")
     if arguments.rounds is None:
         arguments.rounds = FULL_ROUNDS if arguments.full else QUICK_ROUNDS
     return arguments
@@ -142,7 +146,8 @@ def stage(
 
 def cast(folder: Path, arguments: argparse.Namespace, stack: ExitStack) -> Iterator[Variant]:
     """The variants that take part."""
-    bench = staging.bench(folder, stack, arguments.scenario_minutes * 60)
+    quick = None if selected(TIMED, arguments) else models.quick(folder / "quick")
+    bench = staging.bench(folder, stack, arguments.scenario_minutes * 60, quick)
     python = arguments.python.absolute()
     all_systems = [*systems(python), llamaindex_on_redis(python, staging.redis(folder, stack))]
     for system in all_systems:

@@ -1,4 +1,5 @@
-"""The models: all-MiniLM-L6-v2 from its package, and two made of it for a change of model."""
+"""The models: all-MiniLM-L6-v2 from its package, one made of it that is quick, and two for a change
+of model."""
 
 from __future__ import annotations
 
@@ -23,6 +24,12 @@ def packaged() -> Model:
     assert package is not None
     assert package.origin is not None
     return Model("all-minilm-l6-v2", Path(package.origin).parent / "model")
+
+
+def quick(folder: Path) -> Model:
+    """Its first layer alone: what a collection holds does not depend on the other five."""
+    _copy(folder, num_hidden_layers=1)
+    return Model("quick-model", folder)
 
 
 def same_size(folder: Path) -> Model:

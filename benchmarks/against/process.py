@@ -79,7 +79,7 @@ class Driver:
         self._runs = 0
         self._cpu_before: dict[int, float] = {}
         self.texts: set[str] = set()
-        """Digests of the texts that the process embedded, as far as it told."""
+        """Digests of the texts that were embedded since it was opened, as far as it told."""
         self._heard: queue.SimpleQueue[Json | None] = queue.SimpleQueue()
         self._unheard: list[Json] = []
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -90,6 +90,7 @@ class Driver:
         """Seconds from the process's start until it was ready, with the model loaded."""
 
     def open(self, setup: Setup) -> None:
+        self.texts.clear()
         self._order(op="open", setup=asdict(setup))
         opened = self.await_event("opened")
         self.about = {name: opened[name] for name in ("versions", "threads")}

@@ -14,19 +14,18 @@ from collection import read_cacm
 
 from benchmarks.against import models
 from benchmarks.against.corpus import Documents
-from benchmarks.against.subjects import ROOT, Bench
+from benchmarks.against.subjects import ROOT, Bench, Model
 from celeriac.embedding.cpus import available_cpus
 
 VOCABULARY = "https://openaipublic.blob.core.windows.net/encodings/cl100k_base.tiktoken"
 
 
-def bench(folder: Path, stack: ExitStack, patience: float) -> Bench:
+def bench(folder: Path, stack: ExitStack, patience: float, model: Model | None = None) -> Bench:
     """A Qdrant server in that folder, and what all subjects share; the stack takes it down."""
     (folder / "qdrant").mkdir()
     qdrant = stack.enter_context(servers.qdrant(folder / "qdrant", own=True))
-    return Bench(
-        folder, qdrant.url, qdrant.grpc_port, environment(folder), models.packaged(), patience
-    )
+    model = model or models.packaged()
+    return Bench(folder, qdrant.url, qdrant.grpc_port, environment(folder), model, patience)
 
 
 def redis(folder: Path, stack: ExitStack) -> str:

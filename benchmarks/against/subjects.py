@@ -175,7 +175,7 @@ class Subject:
 
     def interrupt(self, pause: Mapping[str, int], **opened: object) -> Broken:
         """Begin a run and kill its process where it pauses."""
-        driver = self._opened_driver(fresh=True, **opened)  # type: ignore[arg-type]
+        driver = self._opened_driver(**opened)  # type: ignore[arg-type]
         try:
             counted = driver.pauses(driver.start(pause))
         finally:

@@ -9,8 +9,9 @@
 
 A run pauses, if it is told to, once so many chunks went through the model ("embedded") or into
 Qdrant ("written"): there the benchmark kills the process, or lets it go on. Both events tell what
-was counted since the run before ended, and `texts`, digests of all that the process embedded. The
-driver ends when stdin does. Standard library only, for the systems live in two environments.
+was counted since the run before ended, and `texts`, digests of all that was embedded since it was
+opened. The driver ends when stdin does. Standard library only, for the systems live in two
+environments.
 """
 
 from __future__ import annotations
@@ -153,6 +154,7 @@ def serve(open_system: Callable[[Setup, Gauge], Any]) -> None:
     for order in wire.orders():
         match order["op"]:
             case "open":
+                wire.gauge.texts.clear()
                 system = open_system(Setup(**order["setup"]), wire.gauge)
                 wire.say("opened", **system.about())
             case "index":
