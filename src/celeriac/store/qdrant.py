@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ LISTED_IDS = 10_000
 """Ids listed at a time: each listing walks the partition's index."""
 
 Ids = list[models.ExtendedPointId]
+Found = TypeVar("Found")
 
 
 class QdrantStore:
@@ -119,29 +120,19 @@ class QdrantStore:
         return [payload.chunk_of(one.payload or {}, one.vector) for one in records]
 
     def scan_markers(self, partition: Partition, *, batch: int = 1000) -> Iterator[list[Marker]]:
-        offset: Any = None
-        while True:
-            with self._calling(partition.collection):
-                markers, offset = self._reader.scroll_markers(partition, offset, batch)
-            if markers:
-                yield markers
-            if offset is None:
-                return
+        scroll = self._reader.scroll_markers
+        return self._scrolled(partition, lambda offset: scroll(partition, offset, batch))
 
     def scan(self, partition: Partition, *, batch: int = 1000) -> Iterator[list[StoredChunk]]:
-        offset: Any = None
-        while True:
-            with self._calling(partition.collection):
-                records, offset = self._client.scroll(
-                    partition.collection,
-                    scroll_filter=partition_filter(partition),
-                    limit=batch,
-                    offset=offset,
-                )
-            if records:
-                yield [payload.chunk_of(one.payload or {}, None) for one in records]
-            if offset is None:
-                return
+        chosen = partition_filter(partition)
+
+        def scroll(offset: Any) -> tuple[list[models.Record], Any]:
+            return self._client.scroll(
+                partition.collection, scroll_filter=chosen, limit=batch, offset=offset
+            )
+
+        for records in self._scrolled(partition, scroll):
+            yield [payload.chunk_of(one.payload or {}, None) for one in records]
 
     def count(self, partition: Partition) -> int:
         with self._calling(partition.collection):
@@ -153,14 +144,13 @@ class QdrantStore:
     def census(
         self, partition: Partition, *, checkpoint: Callable[[], None] = lambda: None
     ) -> Census:
-        found, offset = Census(), None
-        while True:
-            checkpoint()
-            with self._calling(partition.collection):
-                ids, offset = self._reader.scroll_ids(partition, offset, LISTED_IDS)
+        found = Census()
+        scroll = self._reader.scroll_ids
+        for ids in self._scrolled(
+            partition, lambda offset: scroll(partition, offset, LISTED_IDS), checkpoint
+        ):
             found += Census(len(ids), sum(ids))
-            if offset is None:
-                return found
+        return found
 
     def delete_partition(
         self, partition: Partition, *, checkpoint: Callable[[], None] = lambda: None
@@ -212,6 +202,23 @@ class QdrantStore:
             if collection is not None:
                 self._collections.forget(collection)
             raise
+
+    def _scrolled(
+        self,
+        partition: Partition,
+        scroll: Callable[[Any], tuple[list[Found], Any]],
+        checkpoint: Callable[[], None] = lambda: None,
+    ) -> Iterator[list[Found]]:
+        """What `scroll` gives from its beginning on, batch by batch."""
+        offset: Any = None
+        while True:
+            checkpoint()
+            with self._calling(partition.collection):
+                found, offset = scroll(offset)
+            if found:
+                yield found
+            if offset is None:
+                return
 
     def _retrieve(
         self,
