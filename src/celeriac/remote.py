@@ -18,6 +18,7 @@ from celeriac.errors import (
     NotFound,
     PermanentError,
     RateLimited,
+    WorkerTimeout,
     restored,
 )
 from celeriac.restoring import restore
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 TIMEOUT = 30.0
 """Seconds until an answer is given up."""
 
+PATIENCE = 90.0
+"""Seconds for which a search is asked again where no worker answers, for one may load its model."""
 POLL_INTERVAL = 0.5
 """Seconds between two looks at a plan or an audit."""
 
@@ -176,12 +179,19 @@ class Remote:
         top_k: int,
         filters: Mapping[str, Any],
     ) -> list[Hit]:
-        """The chunks nearest to a text."""
+        """The chunks nearest to a text, once a worker has loaded the model; raises WorkerTimeout
+        where none answers."""
         from celeriac.store.base import Hit
 
         path = f"/ai-rag-indexer/{_part(tenant)}/{_part(entity_type)}/search"
         body = {"text": text, "top_k": top_k, "filter": filters}
-        return [restore(Hit, hit) for hit in self._resource("POST", path, body)["hits"]]
+        patient_until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return [restore(Hit, hit) for hit in self._resource("POST", path, body)["hits"]]
+            except WorkerTimeout:
+                if time.monotonic() > patient_until:
+                    raise
 
     def _accepted(self, path: str, body: object = None) -> str:
         """The id of the job that a request was given."""
@@ -232,6 +242,8 @@ def _error(answer: httpx.Response, url: str) -> CeleriacError:
         return NotFound(message)
     if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
         return RateLimited(message)
+    if answer.status_code == HTTPStatus.GATEWAY_TIMEOUT:
+        return WorkerTimeout(message)
     if answer.is_server_error:
         return DependencyUnavailable(message)
     return ConfigurationError(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
+from api_server import api_server
 from harness import NAME, TENANT, ListSource, World, article
 from redis import Redis
 
@@ -18,9 +20,12 @@ from celeriac.errors import NotFound, RateLimited, restored
 from celeriac.explain import Explanation, explain
 from celeriac.model import EntityFailure
 from celeriac.plan import Plan, plan
+from celeriac.remote import Remote
 from celeriac.restoring import restore
-from workers import checking
+from celeriac.security.principal import Scope
+from workers import checking, searching
 from workers.checking import Check, CheckKind, CheckServer, CheckState
+from workers.searching import SearchServer
 
 PATIENCE = 60.0
 
@@ -181,3 +186,30 @@ def test_a_worker_that_ends_breaks_off(indexed: World) -> None:
         found = ended(redis, asked)
     assert found.error is not None
     assert found.error["class"] == "WorkerStopping"
+
+
+def test_a_search_waits_for_a_worker_that_loads_its_model(
+    indexed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "WAIT", 1.0)
+    server = SearchServer(indexed.runtime)
+    answered: list[str] = []
+
+    class Starter(logging.Handler):
+        """Has a worker answer once the API has said that none did."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if not answered:
+                server.start()
+            answered.append(record.getMessage())
+
+    handler = Starter()
+    logging.getLogger("api.problems").addHandler(handler)
+    _, key = indexed.runtime.catalog.api_keys.create(tenants=[TENANT], scopes=list(Scope))
+    with api_server(indexed.runtime) as url, Remote(url, key.reveal()) as remote:
+        hits = remote.search(TENANT, NAME, "Title 3", top_k=3, filters={"code": "c3"})
+    logging.getLogger("api.problems").removeHandler(handler)
+    indexed.runtime.stopping.set()
+    server.join()
+    assert {hit.metadata["code"] for hit in hits} == {"c3"}
+    assert answered[0] == "request failed"
