@@ -117,8 +117,10 @@ def outcome(result: Result) -> str:
 
 
 def aside(result: Result) -> Iterator[str]:
-    """What happened on the way to that."""
+    """What happened on the way to that, and what became of it."""
     extra = result.extra
+    if isinstance(later := extra.get("one_more"), Findings):
+        yield f"{found(later)} after one more run"
     if gone := extra.get("gone_meanwhile"):
         yield f"{gone} gone until then"
     old, of = extra.get("old_meanwhile"), extra.get("of")

@@ -283,7 +283,8 @@ def _with_model(variant: Variant, world: World, model: Model, **options: object)
         driver.go_on()
         run = subject.note(driver.finish(number))
     old = oracle.of_old_model(subject.held(), before)
-    return _result(variant, run, world.documents, old=old, old_meanwhile=meanwhile, of=len(before))
+    counted = {"old": old, "old_meanwhile": meanwhile, "of": len(before)}
+    return _result(variant, run, world.documents, again=False, **counted)
 
 
 def _gone_meanwhile(subject: Subject, before: Documents, now: Documents) -> int:
@@ -298,9 +299,18 @@ def _result(
     run: Run,
     documents: Documents,
     told: bool | None = None,
+    *,
+    again: bool = True,
     **extra: object,
 ) -> Result:
-    findings = variant.subject.compare(documents)
+    """How it came out and, where that is not equal, what one more run makes of it, of the whole
+    source and with nothing in its way (`again`)."""
+    subject = variant.subject
+    findings = subject.compare(documents)
+    if again and not findings.equal:
+        subject.write(documents)
+        subject.index(**variant.options)
+        extra = {**extra, "one_more": subject.compare(documents)}
     return Result(run, findings, run.ok if told is None else told, extra)
 
 
