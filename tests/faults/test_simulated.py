@@ -79,7 +79,7 @@ def test_the_index_equals_the_source_whatever_happens(
     database_url = f"sqlite:///{tmp_path / 'catalog.sqlite'}"
     world = World(home=tmp_path, database_url=database_url, redis_url=redis_url, store=faulty)  # type: ignore[arg-type]
     entities = [random_article(chance, number) for number in range(chance.randrange(0, 60))]
-    for _ in range(JOBS):
+    while record.jobs < JOBS or not faulty.injected:  # the jobs of a small source may meet none
         world.source = ListSource(list(entities), page_size=chance.choice([3, 7, 20]))
         world.source.before_page = source_faults(chance, 0.05)
         faulty.rate = 0.03
@@ -94,7 +94,6 @@ def test_the_index_equals_the_source_whatever_happens(
         assert counters.listed == len(entities) == counters.unchanged + counters.indexed
         entities = mutated(chance, entities)
     record.injected = faulty.injected
-    assert faulty.injected > 0
     world.close()
 
 
