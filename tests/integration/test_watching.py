@@ -21,6 +21,7 @@ from api import create_app
 from api.jobs import ALMOST, watched_resource
 from celeriac.catalog.jobs import Job, JobState, Seen
 from celeriac.errors import ModelUnavailable, SourceUnavailable, StoreUnavailable
+from celeriac.indexer import Indexer
 from celeriac.logs import JsonFormatter
 from celeriac.model import Counters, Entity
 from celeriac.picture import Cause, Waiting
@@ -180,12 +181,13 @@ def test_each_stage_says_how_much_it_did_and_how_long_it_took(world: World) -> N
     assert all(timing.seconds > 0 for timing in stages.values())
 
 
-def test_what_a_page_lists_counts_before_any_of_it_is_done(world: World) -> None:
+def test_what_a_page_lists_counts_before_any_of_it_is_done(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = take_up(world)
     seen: list[Watched] = []
-    world.runtime.indexer = at_first(
-        world.runtime.indexer, lambda: seen.append(watched(world, job))
-    )  # type: ignore[method-assign]
+    look = at_first(Indexer.index, lambda: seen.append(watched(world, job)))
+    monkeypatch.setattr(Indexer, "index", look)
     world.deliver(world.messages.waiting.pop(0))
     assert seen[0].counters == Counters(listed=10)
     assert seen[0].stages[Stage.LIST].items == 10
