@@ -26,7 +26,11 @@ def joined(documents: Documents, number: int) -> Documents:
     if number == 1:
         return documents
     return [
-        {**documents[start], "abstract": "\n".join(map(text_of, documents[start : start + number]))}
+        {
+            **documents[start],
+            "title": f"From {documents[start]['id']} on",
+            "abstract": "\n".join(map(text_of, documents[start : start + number])),
+        }
         for start in range(0, len(documents), number)
     ]
 

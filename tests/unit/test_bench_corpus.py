@@ -12,7 +12,7 @@ def test_documents_joined_have_all_texts() -> None:
     joined = corpus.joined(DOCUMENTS, 2)
 
     assert [one["id"] for one in joined] == ["0", "2", "4"]
-    assert text_of(joined[0]) == "title 0\ntitle 0\ntext 0\ntitle 1\ntext 1"
+    assert text_of(joined[0]) == "From 0 on\ntitle 0\ntext 0\ntitle 1\ntext 1"
     assert corpus.joined(DOCUMENTS, 1) == DOCUMENTS
 
 
