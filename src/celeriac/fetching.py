@@ -30,18 +30,18 @@ def fetch(runtime: Runtime, job: Job, entity_type: EntityType, claim: Claim) -> 
     source = runtime.source(entity_type)
     if claim.round == LOOKUP_ROUND:
         return _looked_up(source, claim)
-    mark = _mark(entity_type.source)
-    cursor = None if claim.cursor is None else _unmarked(claim.cursor, mark, entity_type)
+    own = mark(entity_type.source)
+    cursor = None if claim.cursor is None else _unmarked(claim.cursor, own, entity_type)
     if job.mode == JobMode.RETRY:
         page = _Retried(runtime.catalog.retries, source, job.retries).page(cursor)
     else:
         page = source.page(cursor)
     following = page.next_cursor
-    return page if following is None else replace(page, next_cursor=f"{mark}:{following}")
+    return page if following is None else replace(page, next_cursor=f"{own}:{following}")
 
 
-def _mark(options: Mapping[str, Any]) -> str:
-    """What tells the source that gave a cursor from another: 16 bits, too few to guess a secret
+def mark(options: Mapping[str, Any]) -> str:
+    """What tells a source from one that is declared otherwise: 16 bits, too few to guess a secret
     among its options by."""
     plain = json.dumps(dict(options), default=lambda value: type(value).__name__)
     return digest_of(plain)[:4]

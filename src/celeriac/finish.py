@@ -33,11 +33,13 @@ from celeriac.gate import Gate, refuse_mass_removal, removal_limit
 from celeriac.jobs import RETRY_FOR, JobRunner
 from celeriac.leases import LEASE
 from celeriac.lookups import MOST_LOOKUPS, begin_lookups, missed_by_rebuild, to_look_up
+from celeriac.model import Counters, Seal
 from celeriac.progress import FINISH
 from celeriac.reindexed import Comparison, ReindexedEntities, pages_to_write_again
 from celeriac.removal import remove_dropped
 from celeriac.retried import Found, RetriedEntities
 from celeriac.runtime import Runtime
+from celeriac.sealing import UNLISTED, holds, seal_of
 from celeriac.sources.base import Source
 
 logger = logging.getLogger(__name__)
@@ -160,7 +162,14 @@ class Finisher:
         loading.end(self._runtime, besides=job.id)
         if job.mode == JobMode.RETRY:
             self._finish_retry(job, generation, token, checkpoint)
-            return
+        elif self._catalog.seals.is_unlisted(job.id):
+            self._finish_unlisted(job, generation, token, checkpoint)
+        else:
+            self._finish_reindex(job, generation, token, checkpoint)
+
+    def _finish_reindex(
+        self, job: Job, generation: Generation, token: str, checkpoint: Callable[[], None]
+    ) -> None:
         entities = ReindexedEntities(self._runtime, job, generation.partition, checkpoint)
         found = entities.compare()
         checkpoint()
@@ -175,14 +184,35 @@ class Finisher:
         if self._run_again(job, entities.verify(found)):
             return
         passed = self._pass_gate(job, generation, found, checkpoint)
+        seal = self._seal(job, found)
         checkpoint()
         twice = self._catalog.listings.overcounted(job.id)
-        if not self._catalog.indexes.switch(
-            job.index_id, generation.number, job.id, token, twice.negated(), **passed
-        ):
+        self._switch(job, generation, token, twice.negated(), seal=seal, **passed)
+
+    def _switch(
+        self, job: Job, generation: Generation, token: str, counted: Counters, **also: Any
+    ) -> None:
+        """Have searches read the generation from now on, whatever they read so far."""
+        index, number = generation.index_id, generation.number
+        if not self._catalog.indexes.switch(index, number, job.id, token, counted, **also):
             raise JobStopped
         self._jobs.succeeded(job.id)
         remove_dropped(self._runtime)
+
+    def _seal(self, job: Job, found: Comparison) -> Seal | None:
+        entity_type = self._runtime.entity_type(job.tenant, job.entity_type)
+        return seal_of(self._runtime, job, entity_type, found.staying, found.ids)
+
+    def _finish_unlisted(
+        self, job: Job, generation: Generation, token: str, checkpoint: Callable[[], None]
+    ) -> None:
+        seal = generation.seal
+        if seal is None or not holds(self._runtime.store, generation, seal, checkpoint):
+            self._catalog.seals.list_after_all(job)
+            self._dispatcher.index_page(job.id, 0)
+            return
+        checkpoint()
+        self._switch(job, generation, token, Counters(), seal=seal, message=UNLISTED)
 
     def _pass_gate(
         self,
@@ -196,7 +226,7 @@ class Finisher:
         if live is not None and live.number == generation.number:
             return {}
         gate = Gate(self._runtime, job, generation, checkpoint)
-        passed = gate.open(live, found.sample, entities=found.matching, chunks=found.points)
+        passed = gate.open(live, found.sample, entities=found.matching, chunks=found.staying.points)
         points = None if live is None else self._runtime.store.count(live.partition)
         return {"gate": asdict(passed), "points": points}
 

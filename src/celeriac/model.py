@@ -304,6 +304,30 @@ COUNTERS = tuple(field.name for field in fields(Counters))
 
 
 @dataclass(frozen=True, slots=True)
+class SourceVersion:
+    """Which state a source is in."""
+
+    content: str
+    """As long as it is the same, so is every page of the listing."""
+    writes: str
+    """Another one after each write, also after one that changes nothing, or changes it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What a generation held when a job found it equal to its source."""
+
+    source: str
+    """`SourceVersion.content` of what the job listed."""
+    entities: int
+    points: int
+    ids: str
+    """The sum of the points' ids, hexadecimal."""
+    markers: str
+    """`MarkerCensus.digest`, hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True)
 class Partition:
     """One generation of one index, and the collection that holds it."""
 

@@ -6,15 +6,16 @@ from __future__ import annotations
 import logging
 import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from celeriac import logs
 from celeriac.carried import Carried
 from celeriac.catalog.indexes import Generation, GenerationState
-from celeriac.catalog.jobs import Job, JobMode
+from celeriac.catalog.jobs import Job, JobMode, Seen
 from celeriac.catalog.pages import Claim
+from celeriac.catalog.seals import leave_unlisted
 from celeriac.configuration import EntityType
 from celeriac.counts import Counts
 from celeriac.dispatch import LONGEST_WAIT, Dispatcher
@@ -47,8 +48,10 @@ from celeriac.model import (
     Outcome,
     Page,
     Partition,
+    Seal,
 )
 from celeriac.runtime import Runtime
+from celeriac.sealing import counted, source_version
 from celeriac.stages import Stage, Stages
 from celeriac.tally import PageResult, Tally, entity_key
 from celeriac.turns import PutOff, Turn, Turns
@@ -181,6 +184,10 @@ class PageRunner:
         turn = Turn()
         work = self._work_of(claim)
         self._runtime.progress.listing(claim.job_id, claim.number)
+        seal = self._seal(claim, work)
+        if seal is not None:
+            self._leave_unlisted(claim, work, seal)
+            return
         with work.stages.time(Stage.LIST) as step:
             page = fetch(self._runtime, work.job, work.entity_type, claim)
             step.items = len(page.entities) + len(page.failures)
@@ -190,6 +197,34 @@ class PageRunner:
         self._show_listed(claim, work, page, listed)
         result = self._index(claim, work, listed, turn)
         self._commit(claim, work, page, listed, result)
+
+    def _seal(self, claim: Claim, work: _Work) -> Seal | None:
+        """The generation's, where the source is as it was then and nothing of it is listed yet."""
+        first = claim.cursor is None and claim.round == 1 and work.job.mode == JobMode.REINDEX
+        if not first or work.keeper.keeps:
+            return None
+        with work.stages.time(Stage.LIST):
+            version = source_version(self._runtime, work.entity_type)
+        if version is None:
+            return None
+        self._catalog.seals.note_version(claim.job_id, version)
+        seal = work.generation.seal
+        same = seal is not None and seal.source == version.content
+        return seal if same and self._catalog.pages.count(claim.job_id) == 1 else None
+
+    def _leave_unlisted(self, claim: Claim, work: _Work, seal: Seal) -> None:
+        """Commit the only page without listing it: the job's end looks at the index."""
+        counters = counted(seal)
+        self._catalog.jobs.expect(claim.job_id, seal.entities)
+        seen = self._catalog.pages.commit(
+            claim,
+            counters,
+            (),
+            (),
+            is_last=True,
+            also=lambda connection: leave_unlisted(connection, claim.job_id),
+        )
+        self._committed(claim, work, seen, counters, ())
 
     def _expect(self, claim: Claim, page: Page) -> None:
         """Have it known how much there is to come, where the first page says so."""
@@ -331,7 +366,18 @@ class PageRunner:
             is_last=page.next_cursor is None,
             also=work.keeper.recorder(partition, listed.entities, result, refused),
         )
-        self._counts.page(seen.job, result.counters + counters, failures)
+        self._committed(claim, work, seen, result.counters + counters, failures)
+
+    def _committed(
+        self,
+        claim: Claim,
+        work: _Work,
+        seen: Seen,
+        counters: Counters,
+        failures: Sequence[EntityFailure],
+    ) -> None:
+        """Tell everybody, and have the job finished if this was the last page."""
+        self._counts.page(seen.job, counters, failures)
         errors = self._catalog.job_errors.first(claim.job_id) if failures else None
         self._runtime.progress.committed(seen, claim.number, work.stages.take(), errors)
         if self._catalog.rounds.all_done(claim.job_id):

@@ -17,7 +17,7 @@ from celeriac.indexer import remove_entities
 from celeriac.lookups import MOST_LOOKUPS
 from celeriac.model import Partition
 from celeriac.runtime import Runtime
-from celeriac.store.base import Census, Marker
+from celeriac.store.base import Census, Marker, MarkerCensus
 from celeriac.tally import removed_keys, stays
 
 logger = logging.getLogger(__name__)
@@ -33,10 +33,10 @@ class Comparison:
     markers: int = 0
     matching: int = 0
     """Markers of listed entities with the listed fingerprint."""
-    points: int = 0
-    """Points that the markers which stay account for."""
+    staying: MarkerCensus = field(default_factory=MarkerCensus)
+    """Markers that are not to be removed, and the points that they account for."""
     ids: int = 0
-    """The sum of their ids."""
+    """The sum of those points' ids."""
     gone: int = 0
     """Markers of entities that the listing does not have, or that have no text now."""
     differing: list[Marker] = field(default_factory=list)
@@ -87,7 +87,7 @@ class ReindexedEntities:
         if entity is None or not stays(marker, entity):
             found.gone += 1
             return
-        found.points += marker.chunk_count
+        found.staying.add(marker)
         found.ids += self._partition.sum_of_ids(marker.entity_id, marker.chunk_count)
         if entity.outcome in IN_INDEX:
             if entity.fingerprint == marker.fingerprint:
@@ -152,7 +152,7 @@ class ReindexedEntities:
                 f"after all of them were written {MOST_MENDINGS} times more. "
                 "Something else removes points from the collection; reindex once it is stopped."
             )
-        expected = Census(found.points, found.ids)
+        expected = Census(found.staying.points, found.ids)
         if self._census() == expected:
             return []
         self._remove_orphans()
@@ -162,7 +162,7 @@ class ReindexedEntities:
         if pages := self._pages_of_incomplete():
             return pages
         raise VerificationFailed(
-            f"The index has {census.points} chunks, not the {found.points} that the source "
+            f"The index has {census.points} chunks, not the {found.staying.points} that the source "
             f"gives, or others; celeriac audit {self._job.tenant} {self._job.entity_type} "
             "--repair says which and mends them."
         )

@@ -23,6 +23,7 @@ from celeriac.catalog.retention import Retention
 from celeriac.catalog.retries import Retries
 from celeriac.catalog.rounds import Rounds
 from celeriac.catalog.schedules import Schedules
+from celeriac.catalog.seals import Seals
 from celeriac.catalog.settlement import Settlement
 from celeriac.catalog.standings import Standings
 from celeriac.catalog.steering import Steering
@@ -51,6 +52,7 @@ class Catalog:
         self.retries = Retries(self.database)
         self.retention = Retention(self.database)
         self.schedules = Schedules(self.database)
+        self.seals = Seals(self.database)
         self.steering = Steering(self.database)
         self.standings = Standings(self.database)
         self.overviews = Overviews(self.database)

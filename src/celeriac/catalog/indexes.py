@@ -15,7 +15,7 @@ from celeriac.catalog.jobs import add_counters
 from celeriac.catalog.specs import index_spec
 from celeriac.catalog.tables import generations, indexes, jobs
 from celeriac.errors import VerificationFailed
-from celeriac.model import Counters, IndexSpec, Partition
+from celeriac.model import Counters, IndexSpec, Partition, Seal
 
 KEPT_GENERATIONS = 1
 """Retired generations kept for a way back."""
@@ -72,6 +72,9 @@ class Generation:
     """When it was rolled back from; None where it was not, or was accepted again."""
     points: int | None = None
     """How many it had when it was retired."""
+    seal: Seal | None = None
+    """What the job found that found it equal to its source last, where that can be told without
+    listing the source again."""
 
     @property
     def partition(self) -> Partition:
@@ -177,14 +180,17 @@ class Indexes:
         token: str,
         counted: Counters,
         *,
+        seal: Seal | None = None,
+        message: str = "",
         gate: Mapping[str, Any] | None = None,
         points: int | None = None,
     ) -> bool:
         """End a job as succeeded and make its generation the one that searches read, in one
         transaction; False where the job ended or another worker finishes it.
 
-        What is kept no longer is left to `Generations.claim_dropping`. `gate` says what the job
-        found before, `points` how many the generation has that was live so far.
+        What is kept no longer is left to `Generations.claim_dropping`. `seal` is the generation's
+        from now on, `gate` says what the job found before, `points` how many the generation has
+        that was live so far.
 
         Raises:
             VerificationFailed: the generation was given up; nothing is changed.
@@ -192,6 +198,7 @@ class Indexes:
         held = and_(jobs.c.id == job_id, jobs.c.state == "running", jobs.c.lease_token == token)
         ended = {
             "state": "succeeded",
+            "message": message,
             "finished_at": epoch_now(),
             "lease_token": None,
             "lease_until": None,
@@ -202,7 +209,7 @@ class Indexes:
                 return False
             add_counters(connection, job_id, counted)
             retire_live(connection, index_id, other_than=number, points=points)
-            _make_live(connection, index_id, number)
+            _make_live(connection, index_id, number, seal)
             _let_go(connection, index_id)
             connection.execute(
                 update(indexes)
@@ -245,13 +252,14 @@ def retire_live(
     connection.execute(update(generations).where(live).values(retired))
 
 
-def _make_live(connection: Connection, index_id: str, number: int) -> None:
+def _make_live(connection: Connection, index_id: str, number: int, seal: Seal | None) -> None:
     usable = and_(
         generations.c.index_id == index_id,
         generations.c.number == number,
         generations.c.state.in_(USABLE),
     )
-    live = {"state": GenerationState.LIVE, "live_at": epoch_now()}
+    sealed = None if seal is None else asdict(seal)
+    live = {"state": GenerationState.LIVE, "live_at": epoch_now(), "seal": sealed}
     if not connection.execute(update(generations).where(usable).values(live)).rowcount:
         raise VerificationFailed(f"Generation {number} was given up meanwhile; reindex.")
 
@@ -287,4 +295,5 @@ def generation_of(row: Row[Any]) -> Generation:
         retired_at=values["retired_at"],
         rejected_at=values["rejected_at"],
         points=values["points"],
+        seal=None if values["seal"] is None else Seal(**values["seal"]),
     )

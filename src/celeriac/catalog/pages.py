@@ -346,15 +346,8 @@ class Pages:
 
     def reopen(self, job_id: str, numbers: Collection[int]) -> None:
         """Have committed pages run once more, and take back what they counted."""
-        mine = and_(
-            pages.c.job_id == job_id, pages.c.number.in_(numbers), pages.c.state == PageState.DONE
-        )
         with self._database.write() as connection:
-            for counted in connection.execute(select(pages.c.counters).where(mine)).scalars():
-                add_counters(connection, job_id, _taken_back(counted))
-            connection.execute(
-                update(pages).where(mine).values(state=PageState.PENDING, counters=None, claims=0)
-            )
+            reopen(connection, job_id, numbers)
 
     def mend(self, job_id: str, at_most: int) -> bool:
         """Count that a job's pages run again because the store lost what they wrote; whether that
@@ -367,6 +360,17 @@ class Pages:
     def _require_held(held: bool) -> None:
         if not held:
             raise LeaseLost
+
+
+def reopen(connection: Connection, job_id: str, numbers: Collection[int]) -> None:
+    """`Pages.reopen`, within the caller's transaction."""
+    mine = and_(
+        pages.c.job_id == job_id, pages.c.number.in_(numbers), pages.c.state == PageState.DONE
+    )
+    for counted in connection.execute(select(pages.c.counters).where(mine)).scalars():
+        add_counters(connection, job_id, _taken_back(counted))
+    again = {"state": PageState.PENDING, "counters": None, "claims": 0}
+    connection.execute(update(pages).where(mine).values(again))
 
 
 def is_waiting() -> ColumnElement[bool]:

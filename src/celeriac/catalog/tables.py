@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    false,
 )
 
 from celeriac.model import Priority
@@ -59,6 +60,7 @@ generations = Table(
     Column("retired_at", Float),
     Column("rejected_at", Float),
     Column("points", BigInteger),
+    Column("seal", JSON(none_as_null=True)),
     Column("lease_until", Float),
 )
 
@@ -103,6 +105,8 @@ jobs = Table(
     Column("bytes", BigInteger, nullable=False, default=0),
     Column("split_for_model", BigInteger, nullable=False, default=0),
     Column("gate", JSON),
+    Column("source_version", JSON(none_as_null=True)),
+    Column("unlisted", Boolean, nullable=False, default=False, server_default=false()),
     Column("error_class", String(128)),
     Column("cleared_at", Float),
     Index("ix_jobs_state_created_at", "state", "created_at"),

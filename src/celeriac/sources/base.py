@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
-from celeriac.model import Page
+from celeriac.model import Page, SourceVersion
 
 
 @runtime_checkable
@@ -54,6 +54,22 @@ class LookupSource(Source, Protocol):
 
         Raises:
             SourceUnavailable, SourceError: as `page`; nothing is known of any of them then.
+        """
+        ...
+
+
+@runtime_checkable
+class VersionedSource(Source, Protocol):
+    """A source that can tell, in a small part of the time of a listing, whether it has changed."""
+
+    def version(self) -> SourceVersion | None:
+        """The state it is in; None where that cannot be told, or not soon.
+
+        Whatever shapes the listing is part of it, the source's own options too. Where in doubt, it
+        is another state.
+
+        Raises:
+            SourceUnavailable, SourceError: as `page`.
         """
         ...
 

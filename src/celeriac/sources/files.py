@@ -6,7 +6,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 from threading import Lock
 from types import MappingProxyType
@@ -17,8 +17,9 @@ from marshmallow.validate import Length, OneOf, Range
 
 from celeriac.documents import media_type_of
 from celeriac.errors import SourceError
-from celeriac.model import Page, digest_of
+from celeriac.model import Page, SourceVersion, digest_of
 from celeriac.sources.delimited import DelimitedReader
+from celeriac.sources.file_versions import version_of
 from celeriac.sources.folder import fail_document, list_document
 from celeriac.sources.jsonl import JsonlReader
 from celeriac.sources.listing import PAGE_BYTES, PAGE_SIZE, PageBuilder, page_length
@@ -174,6 +175,15 @@ class FilesSource:
                 built = page.build(next_cursor, listing.total)
                 return replace(built, estimate=_estimate(built, listing, first=cursor is None))
         return page.build(None, listing.total)
+
+    def version(self) -> SourceVersion | None:
+        """See `VersionedSource.version`."""
+        files = self._list_files().files
+        # A document's entity says when it was written; the records of a table do not.
+        dates = [str(one.modified) for one in files if self._format_of(one) == DOCUMENTS]
+        declared = [self._storage.shown, self._format, self._id_path, dates]
+        shape = [*declared, asdict(self._table), asdict(self._choice)]
+        return version_of(self._storage, files, shape)
 
     def close(self) -> None:
         """See `Source.close`; connections of object stores end with the source itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,8 @@ class StoredFile:
     size: int
     """Bytes."""
     modified: datetime | None
+    etag: str | None = None
+    """What an object store calls this content, and no other."""
 
     @property
     def version(self) -> str:
@@ -95,7 +98,23 @@ class Storage:
             info = self._info(file.path)
         if info is None or info["type"] != "file":
             return None
-        return StoredFile(file.name, file.path, int(info.get("size") or 0), _modified(info))
+        return _stored(file.name, file.path, info)
+
+    def digest(self, file: StoredFile) -> str | None:
+        """Digest of what a file on this machine's disks holds; None elsewhere, or where it is gone.
+
+        Raises:
+            SourceError, SourceUnavailable: as in `files`.
+        """
+        from fsspec.implementations.local import LocalFileSystem
+
+        if not isinstance(self._fs, LocalFileSystem):
+            return None
+        stream = self.open(file)
+        if stream is None:
+            return None
+        with stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
 
     def open(self, file: StoredFile) -> io.BufferedReader | None:
         """The file's bytes, None where it is gone; errors as in `files`, from reads as well."""
@@ -144,7 +163,7 @@ class Storage:
         hidden = path != self._path and any(part.startswith(".") for part in name.split("/"))
         if info["type"] != "file" or hidden:
             return None
-        return StoredFile(name, path, int(info.get("size") or 0), _modified(info))
+        return _stored(name, path, info)
 
 
 class _Stream(io.RawIOBase):
@@ -197,6 +216,12 @@ def _backend_errors(place: str) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     known = isinstance(error, OSError) and error.strerror
     return known or f"{type(error).__name__}: {error}"
+
+
+def _stored(name: str, path: str, info: Mapping[str, Any]) -> StoredFile:
+    etag = info.get("ETag", info.get("etag"))
+    named = None if etag is None else str(etag)
+    return StoredFile(name, path, int(info.get("size") or 0), _modified(info), named)
 
 
 def _modified(info: Mapping[str, Any]) -> datetime | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -57,6 +58,25 @@ class Census:
 
     def __add__(self, other: Census) -> Census:
         return Census(self.points + other.points, self.ids + other.ids)
+
+
+@dataclass(slots=True)
+class MarkerCensus:
+    """Which markers there are, and what they say; no two sets of them have the same but by a
+    chance of 1 in 2**128 (AdHash: Bellare and Micciancio, 1997)."""
+
+    markers: int = 0
+    points: int = 0
+    """That they account for."""
+    digest: int = 0
+    """The sum of a digest of each, modulo 2**128."""
+
+    def add(self, marker: Marker) -> None:
+        said = f"{marker.point_id}{marker.chunk_count}/{marker.fingerprint}".encode()
+        one = int.from_bytes(hashlib.blake2b(said, digest_size=16).digest())
+        self.markers += 1
+        self.points += marker.chunk_count
+        self.digest = (self.digest + one) % 2**128
 
 
 @dataclass(frozen=True, slots=True)
