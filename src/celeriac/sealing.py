@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from celeriac.catalog.indexes import Generation
 from celeriac.catalog.jobs import Job
@@ -23,6 +24,8 @@ from celeriac.store.base import Census, MarkerCensus, VectorStore
 
 logger = logging.getLogger(__name__)
 
+MARKERS = 5000
+"""That are asked for at a time: each request walks the whole partition's index."""
 UNLISTED = (
     "Nothing was listed: the source is as it was when the index was found equal to it, and the "
     "index still is what was found."
@@ -72,9 +75,12 @@ def holds(
     store: VectorStore, generation: Generation, seal: Seal, checkpoint: Callable[[], None]
 ) -> bool:
     """Whether a generation still is what its seal says."""
+    partition = generation.partition
     try:
-        markers = _markers(store, generation.partition, checkpoint)
-        found = store.census(generation.partition, checkpoint=checkpoint)
+        with ThreadPoolExecutor(1) as beside:
+            points = beside.submit(store.census, partition, checkpoint=checkpoint)
+            markers = _markers(store, partition, checkpoint)
+            found = points.result()
     except CollectionMissing:
         return False
     said = (markers.markers, markers.points, f"{markers.digest:x}")
@@ -86,7 +92,7 @@ def _markers(
     store: VectorStore, partition: Partition, checkpoint: Callable[[], None]
 ) -> MarkerCensus:
     found = MarkerCensus()
-    for markers in store.scan_markers(partition):
+    for markers in store.scan_markers(partition, batch=MARKERS):
         checkpoint()
         for marker in markers:
             found.add(marker)

@@ -23,7 +23,8 @@ import servers
 from listings import list_all, list_anew, pages_of
 
 from celeriac.errors import SourceError, SourceUnavailable
-from celeriac.sources.base import Source
+from celeriac.model import SourceVersion
+from celeriac.sources.base import Source, VersionedSource
 from celeriac.sources.registry import build_source
 
 SECRET = "s3cret-access-key"
@@ -201,3 +202,22 @@ def test_a_server_that_cannot_be_reached_may_come_back(bucket: Bucket) -> None:
     ) as caught:
         unreachable.source("a.jsonl").page(None)
     assert SECRET not in str(caught.value)
+
+
+def test_objects_are_told_apart_by_their_tags(bucket: Bucket) -> None:
+    bucket.put("data/a.jsonl", '{"id": 1}\n')
+    before = version(bucket)
+    assert version(bucket) == before
+    bucket.put("data/a.jsonl", '{"id": 2}\n')
+    changed = version(bucket)
+    assert changed.content != before.content
+    bucket.put("data/a.jsonl", '{"id": 1}\n')
+    assert version(bucket).content == before.content
+
+
+def version(bucket: Bucket) -> SourceVersion:
+    source = bucket.source("data/")
+    assert isinstance(source, VersionedSource)
+    found = source.version()
+    assert found is not None
+    return found
