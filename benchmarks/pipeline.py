@@ -5,16 +5,17 @@
 
 The CACM collection, so many times over, goes from a JSONL file into a new collection of a Qdrant
 server, through jobs as a worker runs them: the page's threads share one runtime, the catalog is
-SQLite, Redis has the progress. A second job then finds everything unchanged. Each figure is the
-median of its rounds, each round a process of its own.
+SQLite, Redis has the progress. A second job finds everything unchanged but for one entity that is
+new, so it lists the source; a third one finds the source as it was. Each figure is the median of
+its rounds, each round a process of its own.
 
 Stages are what one thread needs, for then they add up: milliseconds by the clock and of the
 processor, for 1,000 chunks of a dimension and for 1,000 entities of the second job. The clock's has
 the waiting for servers, which several threads share. A stage's time is its own, without that of
 those it calls. They are timed in runs of their own: timing takes a tenth of the time.
 
-`--million` goes twice through a million small entities of vectors of 8 dimensions, and prints the
-memory of the worker's process by the entities listed.
+`--million` goes three times through a million small entities of vectors of 8 dimensions, and prints
+the memory of the worker's process by the entities listed.
 """
 
 from __future__ import annotations
@@ -121,9 +122,9 @@ def prepared() -> Runtime:
 
 
 def child(threads: int) -> None:
-    """Both jobs, measured in this process; prints JSON."""
+    """The jobs, measured in this process; prints JSON."""
     runtime = prepared()
-    (first, whole), (second, again) = both(runtime, threads)
+    (first, whole), (second, again), (third, asked) = in_a_row(runtime, threads)
     measured = {
         "entities": first.counters.listed,
         "chunks": first.counters.chunks,
@@ -131,19 +132,21 @@ def child(threads: int) -> None:
         "microseconds_a_chunk": whole.cpu / first.counters.chunks * 1e6,
         "unchanged_per_second": second.counters.unchanged / again.clock,
         "microseconds_unchanged": again.cpu / second.counters.unchanged * 1e6,
+        "unlisted_per_second": third.counters.unchanged / asked.clock,
+        "microseconds_unlisted": asked.cpu / third.counters.unchanged * 1e6,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     print(json.dumps(measured))
 
 
 def child_in_stages() -> None:
-    """Both jobs in one thread, stage by stage; prints JSON."""
+    """The first two jobs in one thread, stage by stage; prints JSON."""
     watch = Stopwatch(STAGES)
     watch.watch()
     runtime = prepared()
     taken = []
-    (first, whole), (second, again) = both(runtime, 1, lambda: taken.append(watch.take()))
-    stages_of_first, stages_of_second = taken
+    (first, whole), (second, again), _ = in_a_row(runtime, 1, lambda: taken.append(watch.take()))
+    stages_of_first, stages_of_second, _ = taken
     measured = {
         "stages": per_thousand(stages_of_first, whole, first.counters.chunks),
         "stages_unchanged": per_thousand(stages_of_second, again, second.counters.listed),
@@ -151,24 +154,35 @@ def child_in_stages() -> None:
     print(json.dumps(measured))
 
 
-def both(
+def in_a_row(
     runtime: Runtime, threads: int, after_each: Callable[[], object] = lambda: None
-) -> tuple[tuple[Job, Spent], tuple[Job, Spent]]:
-    """A first job, and one that finds everything unchanged."""
+) -> list[tuple[Job, Spent]]:
+    """A first job, one that finds one entity more, and one that finds the source as it was."""
     first = reindex(runtime, threads)
     after_each()
+    add_one(runtime)
     second = reindex(runtime, threads)
     after_each()
+    third = reindex(runtime, threads)
+    after_each()
     runtime.close()
-    assert second[0].counters.unchanged == first[0].counters.listed - first[0].counters.failed
-    return first, second
+    sound = first[0].counters.listed - first[0].counters.failed
+    assert (second[0].counters.unchanged, second[0].counters.indexed) == (sound, 1)
+    return [first, second, third]
+
+
+def add_one(runtime: Runtime) -> None:
+    """Have the source list one entity more: it is listed again, then."""
+    source = Path(runtime.entity_type(TENANT, NAME).source["path"])
+    with source.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps({"id": str(uuid.uuid4()), "title": "One more"}) + "\n")
 
 
 def watched(entities: int, threads: int) -> None:
-    """Both jobs over the small entities; prints this process's memory as they go."""
+    """The jobs over the small entities; prints this process's memory as they go."""
     runtime = prepared()
     print(f"{'job':10}{'listed':>10}{'seconds':>9}{'entities/s':>12}{'RSS, MB':>9}", flush=True)
-    for kind in ("first", "unchanged"):
+    for kind in ("first", "unchanged", "unlisted"):
         over = threading.Event()
         arguments = (runtime, kind, entities // SAMPLES, over)
         sampler = threading.Thread(target=sample_memory, args=arguments)
@@ -178,7 +192,9 @@ def watched(entities: int, threads: int) -> None:
         finally:
             over.set()
             sampler.join()
-        assert job.counters.listed == entities, job.counters
+        assert job.counters.listed == entities + (kind != "first"), job.counters
+        if kind == "first":
+            add_one(runtime)
     runtime.close()
 
 
@@ -278,22 +294,26 @@ def small(folder: Path, entities: int) -> Path:
 def report(rounds: Rounds) -> None:
     print(
         f"{'dimension':>9} {'threads':>8} {'chunks/s':>10} {'CPU us each':>12} "
-        f"{'unchanged/s':>12} {'CPU us each':>12} {'peak MB':>8}"
+        f"{'unchanged/s':>12} {'CPU us each':>12} {'unlisted/s':>12} {'CPU us each':>12} "
+        f"{'peak MB':>8}"
     )
     for (dimension, threads), measured in rounds.items():
-        chunks, each, unchanged, each_unchanged, peak = (
+        chunks, each, unchanged, each_unchanged, unlisted, each_unlisted, peak = (
             statistics.median(one[name] for one in measured)
             for name in (
                 "chunks_per_second",
                 "microseconds_a_chunk",
                 "unchanged_per_second",
                 "microseconds_unchanged",
+                "unlisted_per_second",
+                "microseconds_unlisted",
                 "peak_mb",
             )
         )
         print(
             f"{dimension:>9} {threads:>8} {chunks:>10,.0f} {each:>12.0f} "
-            f"{unchanged:>12,.0f} {each_unchanged:>12.0f} {peak:>8.0f}"
+            f"{unchanged:>12,.0f} {each_unchanged:>12.0f} "
+            f"{unlisted:>12,.0f} {each_unlisted:>12.0f} {peak:>8.0f}"
         )
 
 

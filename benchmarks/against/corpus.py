@@ -51,6 +51,12 @@ def changed(documents: Sequence[Json], share: float) -> Documents:
     return _edited(documents, share, _with_another_word)
 
 
+def retitled(documents: Documents, number: int) -> Documents:
+    """The first document has another title, for each number another one."""
+    first, *others = documents
+    return [{**first, "title": f"{first['title']}, version {number}"}, *others]
+
+
 def shrunk(documents: Sequence[Json], share: float) -> Documents:
     """The second half of the text is gone."""
     return _edited(documents, share, lambda text: text[: len(text) // 2])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.against import figures
-from benchmarks.against.figures import AGAIN, AGAIN_ALL, FULL, FULL_ALL
+from benchmarks.against.figures import AGAIN, AGAIN_ALL, EDITED_ALL, FULL, FULL_ALL
 
 SECONDS = {
     (FULL, "celeriac"): [5.0, 4.0],
@@ -20,6 +20,8 @@ SECONDS = {
     (AGAIN, "langchain"): [0.3, 0.3],
     (AGAIN_ALL, "celeriac"): [0.5],
     (AGAIN_ALL, "langchain"): [2.0],
+    (EDITED_ALL, "celeriac"): [0.8],
+    (EDITED_ALL, "langchain"): [2.2],
 }
 
 
