@@ -27,8 +27,10 @@ from celeriac.model import (
     Page,
     Partition,
     Selection,
+    SourceVersion,
     Splitting,
     TextField,
+    digest_of,
 )
 from celeriac.paging import PageRunner
 from celeriac.retrying import request_retry
@@ -93,6 +95,22 @@ class ListSource:
 
     def close(self) -> None:
         pass
+
+
+@dataclass
+class VersionedListSource(ListSource):
+    """A list that knows which state it is in."""
+
+    writes: int = 0
+    tellable: bool = True
+
+    def version(self) -> SourceVersion | None:
+        content = digest_of([[one.id, dict(one.fields)] for one in self.entities])
+        return SourceVersion(content, str(self.writes)) if self.tellable else None
+
+    def write(self, entities: list[Entity]) -> None:
+        self.entities = entities
+        self.writes += 1
 
 
 @dataclass

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
-from harness import ListSource, World, article
+from harness import VersionedListSource, World, article
 
 from celeriac.catalog.jobs import Job, JobState
 from celeriac.errors import SourceUnavailable
-from celeriac.model import Entity, EntityFailure, Partition, SourceVersion, digest_of
+from celeriac.model import Entity, EntityFailure, Partition, SourceVersion
 from celeriac.sealing import UNLISTED
 from celeriac.store.base import Point
 from celeriac.store.qdrant import QdrantStore
@@ -18,30 +18,10 @@ from celeriac.store.qdrant import QdrantStore
 ENTITIES = [article(number, words=90) for number in range(30)]
 
 
-@dataclass
-class VersionedList(ListSource):
-    """A list that knows which state it is in."""
-
-    writes: int = 0
-    tellable: bool = True
-    asked: int = 0
-
-    def version(self) -> SourceVersion | None:
-        self.asked += 1
-        if not self.tellable:
-            return None
-        content = digest_of([[one.id, dict(one.fields)] for one in self.entities])
-        return SourceVersion(content, str(self.writes))
-
-    def write(self, entities: list[Entity]) -> None:
-        self.entities = entities
-        self.writes += 1
-
-
 @pytest.fixture
-def source(world: World) -> VersionedList:
+def source(world: World) -> VersionedListSource:
     """A source of ENTITIES that an index was found equal to."""
-    source = VersionedList(list(ENTITIES))
+    source = VersionedListSource(list(ENTITIES))
     world.source = source
     world.assert_succeeded(world.reindex())
     source.pages_read = 0
@@ -53,7 +33,7 @@ def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("celeriac.paging._delay", lambda _: 0.0)
 
 
-def assert_unlisted(world: World, source: VersionedList, job: Job) -> None:
+def assert_unlisted(world: World, source: VersionedListSource, job: Job) -> None:
     assert (job.state, job.message) == (JobState.SUCCEEDED, UNLISTED)
     assert (source.pages_read, job.expected) == (0, len(source.entities))
     assert job.counters.listed == job.counters.unchanged == len(source.entities)
@@ -61,18 +41,20 @@ def assert_unlisted(world: World, source: VersionedList, job: Job) -> None:
     world.assert_index_equals(source.entities)
 
 
-def test_it_is_not_listed(world: World, source: VersionedList) -> None:
+def test_it_is_not_listed(world: World, source: VersionedListSource) -> None:
     for _ in range(3):
         assert_unlisted(world, source, world.reindex())
 
 
-def test_it_is_not_listed_though_messages_come_twice(world: World, source: VersionedList) -> None:
+def test_it_is_not_listed_though_messages_come_twice(
+    world: World, source: VersionedListSource
+) -> None:
     job = world.request()
     world.run(twice=True)
     assert_unlisted(world, source, world.job(job.id))
 
 
-def test_a_write_that_changed_nothing_is_none(world: World, source: VersionedList) -> None:
+def test_a_write_that_changed_nothing_is_none(world: World, source: VersionedListSource) -> None:
     source.write(list(ENTITIES))
     assert_unlisted(world, source, world.reindex())
 
@@ -86,7 +68,7 @@ def test_a_write_that_changed_nothing_is_none(world: World, source: VersionedLis
     ],
 )
 def test_a_change_is_listed_and_then_is_what_is_compared_with(
-    world: World, source: VersionedList, entities: list[Entity]
+    world: World, source: VersionedListSource, entities: list[Entity]
 ) -> None:
     source.write(entities)
     world.assert_succeeded(world.reindex())
@@ -95,7 +77,7 @@ def test_a_change_is_listed_and_then_is_what_is_compared_with(
     assert_unlisted(world, source, world.reindex())
 
 
-def test_another_spec_is_listed(world: World, source: VersionedList) -> None:
+def test_another_spec_is_listed(world: World, source: VersionedListSource) -> None:
     world.declare(filter_fields=())
     world.assert_succeeded(world.reindex())
     world.assert_index_equals(ENTITIES)
@@ -103,13 +85,15 @@ def test_another_spec_is_listed(world: World, source: VersionedList) -> None:
     assert_unlisted(world, source, world.reindex())
 
 
-def test_a_source_that_is_declared_otherwise_is_listed(world: World, source: VersionedList) -> None:
+def test_a_source_that_is_declared_otherwise_is_listed(
+    world: World, source: VersionedListSource
+) -> None:
     world.entity_type = replace(world.entity_type, source={"kind": "another"})
     world.assert_succeeded(world.reindex())
     assert source.pages_read == 3
 
 
-def test_a_source_that_cannot_tell_is_listed(world: World, source: VersionedList) -> None:
+def test_a_source_that_cannot_tell_is_listed(world: World, source: VersionedListSource) -> None:
     source.tellable = False
     for _ in range(2):
         world.assert_succeeded(world.reindex())
@@ -122,7 +106,7 @@ def test_a_source_that_cannot_tell_is_listed(world: World, source: VersionedList
 
 
 def test_a_source_that_is_away_is_waited_for(
-    world: World, source: VersionedList, monkeypatch: pytest.MonkeyPatch
+    world: World, source: VersionedListSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = source.version
 
@@ -181,7 +165,7 @@ HARM = [lose_chunk, lose_entity, add_orphan, swap_chunk, replace_marker, void, d
 
 @pytest.mark.parametrize("harm", HARM)
 def test_an_index_that_is_not_what_it_was_is_mended(
-    world: World, source: VersionedList, harm: Callable[[World], Callable[[Partition], None]]
+    world: World, source: VersionedListSource, harm: Callable[[World], Callable[[Partition], None]]
 ) -> None:
     harm(world)(world.partition())
     world.assert_succeeded(world.reindex())
@@ -193,7 +177,7 @@ def test_an_index_that_is_not_what_it_was_is_mended(
 
 @pytest.mark.parametrize("harm", HARM)
 def test_it_is_mended_where_it_is_harmed_after_the_source_was_looked_at(
-    world: World, source: VersionedList, harm: Callable[[World], Callable[[Partition], None]]
+    world: World, source: VersionedListSource, harm: Callable[[World], Callable[[Partition], None]]
 ) -> None:
     job = world.request()
     while world.messages.waiting[0][0] != "finish":
@@ -206,7 +190,7 @@ def test_it_is_mended_where_it_is_harmed_after_the_source_was_looked_at(
 
 
 def test_a_source_that_is_written_to_meanwhile_is_listed_again(
-    world: World, source: VersionedList
+    world: World, source: VersionedListSource
 ) -> None:
     """Also where it is at the end what it was when it began: a page saw another."""
     others = [*ENTITIES[:-1], article(29, words=91)]
@@ -226,7 +210,7 @@ def test_a_source_that_is_written_to_meanwhile_is_listed_again(
     world.assert_index_equals(source.entities)
 
 
-def test_what_failed_is_said_again(world: World, source: VersionedList) -> None:
+def test_what_failed_is_said_again(world: World, source: VersionedListSource) -> None:
     source.failures = {1: EntityFailure("a77", "UnreadableDocument", "a77 is no text", False)}
     source.write([*ENTITIES, article(30)])
     for _ in range(2):
@@ -235,7 +219,7 @@ def test_what_failed_is_said_again(world: World, source: VersionedList) -> None:
         assert job.counters.failed == 1
 
 
-def test_repeated_ids_are_said_again(world: World, source: VersionedList) -> None:
+def test_repeated_ids_are_said_again(world: World, source: VersionedListSource) -> None:
     source.write([*ENTITIES, article(3, words=90)])
     for _ in range(2):
         job = world.reindex()
@@ -245,7 +229,7 @@ def test_repeated_ids_are_said_again(world: World, source: VersionedList) -> Non
 
 
 def test_a_page_that_listed_before_its_worker_died_goes_on_listing(
-    world: World, source: VersionedList, monkeypatch: pytest.MonkeyPatch
+    world: World, source: VersionedListSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The source was changed back meanwhile: the second page is of another state than the first."""
     changed = [*ENTITIES[:-1], article(29, words=91)]
@@ -271,7 +255,9 @@ def test_a_page_that_listed_before_its_worker_died_goes_on_listing(
     world.assert_succeeded(world.reindex())  # what it was at the beginning, it was not at the end
 
 
-def test_a_roll_back_brings_the_seal_of_its_generation(world: World, source: VersionedList) -> None:
+def test_a_roll_back_brings_the_seal_of_its_generation(
+    world: World, source: VersionedListSource
+) -> None:
     catalog = world.runtime.catalog
     index = catalog.indexes.find("acme", "article")
     assert index is not None
