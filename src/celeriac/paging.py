@@ -203,8 +203,7 @@ class PageRunner:
         first = claim.cursor is None and claim.round == 1 and work.job.mode == JobMode.REINDEX
         if not first or work.keeper.keeps:
             return None
-        with work.stages.time(Stage.LIST):
-            version = source_version(self._runtime, work.entity_type)
+        version = source_version(self._runtime, work.entity_type)
         if version is None:
             return None
         self._catalog.seals.note_version(claim.job_id, version)
@@ -268,8 +267,9 @@ class PageRunner:
             raise JobPaused
         self._turns.require(claim.job_id, turn, tally.counters)
         progress = self._runtime.progress
-        counted = replace(tally.counters, listed=0) + listed.counters
-        progress.page(claim.job_id, claim.number, counted, tally.stages.take())
+        if turn.is_to_be_told():
+            counted = replace(tally.counters, listed=0) + listed.counters
+            progress.page(claim.job_id, claim.number, counted, tally.stages.take())
         if work.keeper.keeps and tally.shares:
             progress.entries(claim.job_id, tally.shares)
 

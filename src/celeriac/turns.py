@@ -10,6 +10,7 @@ does, in it the job with the fewest, and of these the one that has waited longes
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -26,6 +27,8 @@ from celeriac.runtime import Runtime
 TURN = 5.0
 """Seconds for which a page goes on whoever waits; at least twice as long as it was prepared, which
 has to be done again when it makes way."""
+TELLING = 0.1
+"""Seconds between two times that watchers are told of a page, at least."""
 PASSED_OVER = 1.0
 """Seconds after which what waits is held to find no free thread in any process."""
 TRIES = 10
@@ -46,6 +49,14 @@ class Turn:
     def __init__(self) -> None:
         self._claimed = time.monotonic()
         self._begun: float | None = None
+        self._told = -math.inf
+
+    def is_to_be_told(self) -> bool:
+        """Whether watchers were told of the page too long ago to be told of this step, too."""
+        now = time.monotonic()
+        due = now - self._told >= TELLING
+        self._told = now if due else self._told
+        return due
 
     def is_over(self) -> bool:
         """Asked before each step: whether the page has had its share for now."""
