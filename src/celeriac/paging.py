@@ -199,7 +199,8 @@ class PageRunner:
         self._commit(claim, work, page, listed, result)
 
     def _seal(self, claim: Claim, work: _Work) -> Seal | None:
-        """The generation's, where the source is as it was then and nothing of it is listed yet."""
+        """The live generation's, where the source is as it was then and nothing of it is listed
+        yet. Another generation has a gate to pass first, with what is listed."""
         first = claim.cursor is None and claim.round == 1 and work.job.mode == JobMode.REINDEX
         if not first or work.keeper.keeps:
             return None
@@ -207,7 +208,7 @@ class PageRunner:
         if version is None:
             return None
         self._catalog.seals.note_version(claim.job_id, version)
-        seal = work.generation.seal
+        seal = work.generation.seal if work.keeper.live else None
         same = seal is not None and seal.source == version.content
         return seal if same and self._catalog.pages.count(claim.job_id) == 1 else None
 

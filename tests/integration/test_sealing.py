@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from harness import VersionedListSource, World, article
+from harness import NAME, TENANT, VersionedListSource, World, article, declared
 
 from celeriac.catalog.jobs import Job, JobState
 from celeriac.errors import SourceUnavailable
 from celeriac.model import Entity, EntityFailure, Partition, SourceVersion
+from celeriac.rollback import accept, roll_back
 from celeriac.sealing import UNLISTED
 from celeriac.store.base import Point
 from celeriac.store.qdrant import QdrantStore
@@ -255,16 +256,32 @@ def test_a_page_that_listed_before_its_worker_died_goes_on_listing(
     world.assert_succeeded(world.reindex())  # what it was at the beginning, it was not at the end
 
 
-def test_a_roll_back_brings_the_seal_of_its_generation(
+def test_a_roll_back_finds_the_seal_of_its_generation(
     world: World, source: VersionedListSource
 ) -> None:
-    catalog = world.runtime.catalog
-    index = catalog.indexes.find("acme", "article")
-    assert index is not None
-    sealed = catalog.indexes.generation(index.id, 1).seal
-    assert sealed is not None
-    assert (sealed.entities, sealed.points) == (30, len(world.indexed()))
     world.declare(filter_fields=())
     world.assert_succeeded(world.reindex())
-    assert catalog.indexes.generation(index.id, 1).seal == sealed
-    assert catalog.indexes.generation(index.id, 2).seal != sealed
+    source.pages_read = 0
+    roll_back(world.runtime, world.messages, TENANT, NAME)
+    world.run()
+    (job,) = world.runtime.catalog.jobs.recent(limit=1)
+    world.entity_type = declared()
+    assert world.partition().generation == 1
+    assert_unlisted(world, source, job)
+
+
+def test_a_generation_that_is_taken_back_passes_the_gate_again(
+    world: World, source: VersionedListSource
+) -> None:
+    world.declare(filter_fields=())
+    world.assert_succeeded(world.reindex())
+    roll_back(world.runtime, world.messages, TENANT, NAME)
+    world.run()
+    source.pages_read = 0
+    accept(world.runtime, world.messages, TENANT, NAME)
+    world.run()
+    (job,) = world.runtime.catalog.jobs.recent(limit=1)
+    world.assert_succeeded(job)
+    assert source.pages_read == 3
+    assert job.gate is not None
+    assert world.partition().generation == 2

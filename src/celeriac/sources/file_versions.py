@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from typing import Any
 
@@ -16,7 +17,12 @@ _READERS = ("celeriac", "pyarrow", "pypdf", "python-docx")
 """Packages that make entities of what files hold: another version of one may make others."""
 
 
-def version_of(storage: Storage, files: Sequence[StoredFile], shape: Any) -> SourceVersion | None:
+def version_of(
+    storage: Storage,
+    files: Iterable[StoredFile],
+    shape: Any,
+    is_dated: Callable[[StoredFile], bool],
+) -> SourceVersion | None:
     """The state of these files; None where their contents have no names and are too large to be
     read, or one went away.
 
@@ -24,22 +30,23 @@ def version_of(storage: Storage, files: Sequence[StoredFile], shape: Any) -> Sou
         storage: where they are.
         files: in the order in which they are listed.
         shape: what else shapes the listing, as JSON.
+        is_dated: whether a file's entities say when it was written.
 
     Raises:
         SourceError, SourceUnavailable: as `Storage.open`.
     """
     if sum(file.size for file in files if file.etag is None) > MOST_BYTES:
         return None
-    contents = []
+    content, writes = (hashlib.sha256(digest_of([shape, _readers()]).encode()) for _ in range(2))
     for file in files:
         digest = file.etag or storage.digest(file)
         if digest is None:
             return None
-        contents.append([file.name, file.size, digest, str(file.modified)])
-    return SourceVersion(
-        content=digest_of([shape, _readers(), [content[:3] for content in contents]]),
-        writes=digest_of([content[3] for content in contents]),
-    )
+        written = str(file.modified)
+        said = [file.name, file.size, digest, written if is_dated(file) else None]
+        content.update(digest_of(said).encode())
+        writes.update(digest_of(written).encode())
+    return SourceVersion(content.hexdigest(), writes.hexdigest())
 
 
 @functools.cache

@@ -178,12 +178,12 @@ class FilesSource:
 
     def version(self) -> SourceVersion | None:
         """See `VersionedSource.version`."""
-        files = self._list_files().files
-        # A document's entity says when it was written; the records of a table do not.
-        dates = [str(one.modified) for one in files if self._format_of(one) == DOCUMENTS]
-        declared = [self._storage.shown, self._format, self._id_path, dates]
+        declared = [self._storage.shown, self._format, self._id_path]
         shape = [*declared, asdict(self._table), asdict(self._choice)]
-        return version_of(self._storage, files, shape)
+        files = self._list_files().files
+        return version_of(
+            self._storage, files, shape, lambda file: self._format_of(file) == DOCUMENTS
+        )
 
     def close(self) -> None:
         """See `Source.close`; connections of object stores end with the source itself."""
