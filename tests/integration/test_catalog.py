@@ -21,6 +21,7 @@ from celeriac.catalog.indexes import Generation, GenerationState, IndexRow, inde
 from celeriac.catalog.jobs import Job, JobState
 from celeriac.catalog.pages import Claim
 from celeriac.catalog.postgresql import PING_TIMEOUT
+from celeriac.catalog.seals import leave_unlisted
 from celeriac.catalog.tables import metadata
 from celeriac.errors import (
     CatalogUnavailable,
@@ -38,6 +39,8 @@ from celeriac.model import (
     IndexSpec,
     ListedEntity,
     Outcome,
+    Seal,
+    SourceVersion,
     Splitting,
     SplittingMethod,
     TextField,
@@ -365,6 +368,50 @@ def switch(catalog: Catalog, index_id: str, number: int) -> None:
     assert catalog.jobs.claim_finish(job.id, "token", LEASE)
     assert not catalog.indexes.switch(index_id, number, job.id, "another", Counters())
     assert catalog.indexes.switch(index_id, number, job.id, "token", Counters())
+
+
+def test_a_job_left_unlisted_is_listed_after_all(catalog: Catalog) -> None:
+    index_id = index_of(catalog)
+    seal = Seal("content", 3, 5, "a1", "b2")
+    catalog.indexes.generation_for(index_id, spec())
+    job = catalog.jobs.take_up(catalog.requests.queue(index_id, "acme", "product").job.id)
+    assert job is not None
+    assert catalog.jobs.claim_finish(job.id, "token", LEASE)
+    assert catalog.indexes.switch(index_id, 1, job.id, "token", Counters(), seal=seal)
+    assert catalog.indexes.generation(index_id, 1).seal == seal
+
+    job = catalog.jobs.take_up(catalog.requests.queue(index_id, "acme", "product").job.id)
+    assert job is not None
+    catalog.jobs.plan(job.id, 1)
+    catalog.pages.add(job.id, 0, None)
+    assert catalog.seals.version(job.id) is None
+    first = SourceVersion("content", "monday")
+    catalog.seals.note_version(job.id, first)
+    catalog.seals.note_version(job.id, SourceVersion("content", "tuesday"))
+    assert catalog.seals.version(job.id) == first
+    assert not catalog.seals.is_unlisted(job.id)
+
+    catalog.pages.commit(
+        claimed(catalog, job),
+        Counters(listed=3, unchanged=3),
+        [],
+        [],
+        is_last=True,
+        also=lambda connection: leave_unlisted(connection, job.id),
+    )
+    assert catalog.seals.is_unlisted(job.id)
+    assert catalog.rounds.all_done(job.id)
+
+    again = catalog.jobs.get(job.id)
+    assert again is not None
+    catalog.seals.list_after_all(again)
+    assert not catalog.seals.is_unlisted(job.id)
+    assert not catalog.rounds.all_listed(job.id)
+    assert catalog.indexes.generation(index_id, 1).seal is None
+    after = catalog.jobs.get(job.id)
+    assert after is not None
+    assert after.counters == Counters()
+    assert claimed(catalog, job).number == 0
 
 
 def test_a_changed_spec_is_built_beside_the_live_generation(catalog: Catalog) -> None:
