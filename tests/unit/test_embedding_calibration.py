@@ -30,14 +30,17 @@ class Machine:
     now: float = 0.0
     computed: list[Streams] = field(default_factory=list)
 
-    def compute(self, streams: Streams) -> None:
+    def compute(self, streams: Streams) -> list[float]:
         if streams.token_budget not in self.speeds:
             raise MemoryError
-        self.now += self.seconds(streams)
+        seconds = self.seconds(streams)
+        self.now += seconds
         self.computed.append(streams)
+        return [seconds] * streams.number
 
     def seconds(self, streams: Streams) -> float:
-        return streams.tokens / (self.speeds[streams.token_budget] * self.gains[streams.number])
+        speed = self.speeds[streams.token_budget] * self.gains[streams.number]
+        return streams.number * streams.token_budget / speed
 
     def fastest(self) -> Streams | None:
         numbers = [Streams(number, 1024) for number in self.gains]
@@ -71,6 +74,10 @@ def test_the_fastest_number_of_streams_is_taken_with_its_own_budget() -> None:
 
 def test_the_fewest_streams_are_taken_of_those_that_are_as_good() -> None:
     assert Machine({512: 5e4, 1024: 6e4}, {1: 1, 2: 1.4, 4: 1.41}).fastest() == Streams(2, 1024)
+
+
+def test_a_slow_stream_holds_up_no_other() -> None:
+    assert Streams(2, 1000).speed([0.1, 0.2]) == pytest.approx(15_000)
 
 
 def test_streams_are_kept_where_no_time_is_left_for_budgets() -> None:

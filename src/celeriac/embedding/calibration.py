@@ -34,10 +34,10 @@ class Streams:
     threads: int = 1
     """That each computes with, itself included."""
 
-    @property
-    def tokens(self) -> int:
-        """Of one batch of each."""
-        return self.number * self.token_budget
+    def speed(self, seconds: Sequence[float]) -> float:
+        """Tokens in a second of all streams, where a batch of each took so long. None waits for the
+        slowest: it takes its next batch."""
+        return sum(self.token_budget / one for one in seconds)
 
 
 def remembered_streams(
@@ -65,6 +65,10 @@ def remembered_streams(
     return found
 
 
+Compute = Callable[[Streams], Sequence[float]]
+"""Computes a batch in each stream; the seconds that each took."""
+
+
 def numbers_of_streams(threads: int) -> list[int]:
     """Those that are compared: powers of two, and a stream for each thread."""
     powers = (1 << exponent for exponent in range(threads.bit_length()))
@@ -72,7 +76,7 @@ def numbers_of_streams(threads: int) -> list[int]:
 
 
 def fastest_streams(
-    compute: Callable[[Streams], None],
+    compute: Compute,
     numbers: Sequence[Streams],
     budgets: Sequence[int],
     clock: Callable[[], float] = time.perf_counter,
@@ -81,7 +85,7 @@ def fastest_streams(
     None where there was no time to compare any.
 
     Args:
-        compute: computes one batch in each stream; raises where they do not fit.
+        compute: raises where the batches do not fit.
         numbers: of streams, with one token budget, ascending.
         budgets: to be compared for the best of them, ascending.
     """
@@ -98,22 +102,20 @@ def fastest_streams(
 
 
 def _fastest(
-    compute: Callable[[Streams], None],
+    compute: Compute,
     candidates: Sequence[Streams],
     deadline: float,
     clock: Callable[[], float],
 ) -> Streams | None:
     """The first that is as good as the fastest; None where no two were compared."""
     able = _warm_up(compute, candidates, deadline, clock)
-    seconds: dict[Streams, list[float]] = {one: [] for one in able}
+    found: dict[Streams, list[float]] = {one: [] for one in able}
     for _ in range(ROUNDS):
         for one in able:
             if clock() >= deadline:
                 break
-            started = clock()
-            compute(one)
-            seconds[one].append(clock() - started)
-    speeds = {one: one.tokens / statistics.median(taken) for one, taken in seconds.items() if taken}
+            found[one].append(one.speed(compute(one)))
+    speeds = {one: statistics.median(each) for one, each in found.items() if each}
     if len(speeds) < 2:  # noqa: PLR2004
         return None
     enough = AS_GOOD * max(speeds.values())
@@ -121,7 +123,7 @@ def _fastest(
 
 
 def _warm_up(
-    compute: Callable[[Streams], None],
+    compute: Compute,
     candidates: Sequence[Streams],
     deadline: float,
     clock: Callable[[], float],

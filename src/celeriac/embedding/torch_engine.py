@@ -49,6 +49,7 @@ class TorchEmbedder:
     ) -> None:
         """Take a model that is loaded; `streams` says in which threads and batches it computes."""
         self.model = model
+        self.streams = streams
         self.counter: TokenCounter = tokenizer
         self.on_batch: Callable[[Batch], None] = ignore
         """Told of each batch, in the thread that computes it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -70,18 +71,26 @@ def _measure(network: Network, threads: int, length: int) -> Streams | None:
     with ExitStack() as stack:
         pools: dict[int, ThreadPoolExecutor] = {}
 
-        def compute(streams: Streams) -> None:
+        def compute(streams: Streams) -> list[float]:
             if streams.number not in pools:
                 pools[streams.number] = stack.enter_context(_pool(streams))
             rows = max(1, streams.token_budget // length)
-            each = [rows] * streams.number
-            list(pools[streams.number].map(partial(network.compute_probe, length=length), each))
+            probe = partial(_seconds, network, rows, length)
+            running = [pools[streams.number].submit(probe) for _ in range(streams.number)]
+            return [one.result() for one in running]
 
         return fastest_streams(
             compute,
             [_sharing(threads, number, TOKEN_BUDGETS[kind]) for number in numbers],
             COMPARED_BUDGETS[kind],
         )
+
+
+def _seconds(network: Network, rows: int, length: int) -> float:
+    """That a batch of so many rows takes."""
+    started = time.perf_counter()
+    network.compute_probe(rows, length)
+    return time.perf_counter() - started
 
 
 def _pool(streams: Streams) -> ThreadPoolExecutor:
