@@ -169,6 +169,15 @@ def test_what_comes_later_is_shared_as_well() -> None:
     assert [len(batch) for batch in (first, *batches(window))] == [4, 6, 6]
 
 
+def test_searches_meanwhile_do_not_make_batches_smaller() -> None:
+    window = filled([request([10] * 8)], 100, streams=2)
+
+    first = window.take()
+    window.add(request([3], urgent=True))
+
+    assert [len(batch) for batch in (first, *batches(window))] == [4, 1, 4]
+
+
 def test_the_first_error_of_a_request_counts() -> None:
     split = request([3, 5])
 

@@ -91,8 +91,9 @@ class Window:
         age = next(self._ages)
         rows += [Row(request, position, age) for position in request.ids]
         rows.sort(key=lambda row: (-len(row.ids), row.age))
-        waiting = sum(len(row.ids) for row in (*self._urgent, *self._others))
-        self._share = even_share(waiting, self._streams, self._token_budget)
+        if not request.urgent:
+            waiting = sum(len(row.ids) for row in rows)
+            self._share = even_share(waiting, self._streams, self._token_budget)
 
     def take(self) -> list[Row]:
         """The next batch, longest row first; nothing where nothing waits."""
