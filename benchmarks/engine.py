@@ -10,6 +10,8 @@ The ceiling is what the machine multiplies, in the faster of the two ways that t
 products of the model's linear layers alone, measured in the same turns, for as many operations as
 the whole model needs at these lengths, attention included. Nothing can be faster in float32.
 
+Threads wait for each other as a worker's do, asleep; sentence-transformers' as well.
+
 On a machine that is busy with other work, `OMP_NUM_THREADS=1 ... --by processor` gives figures that
 mean something: tokens in a second of one core's own time.
 
@@ -20,9 +22,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +37,11 @@ from sentence_transformers import SentenceTransformer
 from benchmarks._measuring import CLOCKS, Products, hardware, keep, table, taking_turns
 from celeriac.chunking import Chunker
 from celeriac.embedding import registry
-from celeriac.embedding.base import Embedder, Vectors
+from celeriac.embedding.base import Vectors
+from celeriac.embedding.cpus import sleep_while_waiting
 from celeriac.embedding.files import find_folder
+from celeriac.embedding.torch_engine import TorchEmbedder
+from celeriac.embedding.torch_loading import load_embedder
 from celeriac.model import Splitting, SplittingMethod
 
 CACM = Path(__file__).parents[1] / "tests" / "data" / "cacm" / "documents.jsonl"
@@ -56,8 +64,8 @@ def chunks(size: int, number: int) -> list[str]:
     return found[:number]
 
 
-def load(dtype: str, calibrations: Path) -> Embedder:
-    return registry.load(MODEL, device="cpu", dtype=dtype, environ={}, calibrations=calibrations)
+def load(dtype: str, calibrations: Path) -> TorchEmbedder:
+    return load_embedder(MODEL, device="cpu", dtype=dtype, calibrations=calibrations)
 
 
 def lowest_cosine(vectors: Vectors, others: Vectors) -> float:
@@ -87,6 +95,7 @@ def measure(texts: Sequence[str], rounds: int, dtypes: Sequence[str], by: str) -
     return {
         **hardware(CPU),
         "threads": torch.get_num_threads(),
+        "streams": {name: asdict(one.streams) for name, one in ours.items()},
         "seconds_by": by,
         "texts": len(texts),
         "tokens": tokens,
@@ -119,8 +128,19 @@ def report(found: dict[str, object]) -> None:
         f"the {found['seconds_by']}\n"
     )
     print(table(["", "tokens/s", "of the first", "of the ceiling", "cosine"], rows))
+    for name, one in found["streams"].items():  # type: ignore[attr-defined]
+        print(f"{name}: {one['number']} streams, batches of {one['token_budget']:,} tokens")
     for name, rate in found["ceilings_gflop_per_second"].items():  # type: ignore[attr-defined]
         print(f"{name}: {rate:,.0f} GFLOP/s")
+
+
+def _wait_as_a_worker() -> None:
+    """Begin anew where the environment does not say how threads wait: torch, which this module
+    imports, has read it already."""
+    environ = dict(os.environ)
+    sleep_while_waiting(environ)
+    if environ != os.environ:
+        os.execve(sys.executable, sys.orig_argv, environ)
 
 
 def main() -> None:
@@ -132,6 +152,7 @@ def main() -> None:
     parser.add_argument("--by", choices=CLOCKS, default="clock", help="whose seconds")
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/")
     arguments = parser.parse_args()
+    _wait_as_a_worker()
     texts = chunks(arguments.size, arguments.chunks)
     found = measure(texts, arguments.rounds, arguments.dtypes.split(","), arguments.by)
     report(found)

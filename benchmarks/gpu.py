@@ -37,7 +37,8 @@ from benchmarks._measuring import Products, hardware, keep, table, taking_turns
 from celeriac.embedding.models import EmbeddingModel, Engine, Pooling
 from celeriac.embedding.tokenization import ModelTokenizer
 from celeriac.embedding.torch_engine import TorchEmbedder
-from celeriac.embedding.torch_loading import TOKEN_BUDGETS, fast_network
+from celeriac.embedding.torch_loading import fast_network
+from celeriac.embedding.torch_streams import TOKEN_BUDGETS, choose_streams
 
 LENGTHS = (50, 256, 512)
 TOKENS = {"cuda": 400_000, "cpu": 4_000}
@@ -140,7 +141,8 @@ def open_ours(size: Size, folder: Path, device: torch.device, dtype: torch.dtype
     )
     network = fast_network(build(size, device, dtype), device, str(dtype).removeprefix("torch."))
     tokenizer = ModelTokenizer(description, folder)
-    return TorchEmbedder(description, tokenizer, network, TOKEN_BUDGETS[device.type])
+    streams = choose_streams(description, network, torch.get_num_threads(), None, None)
+    return TorchEmbedder(description, tokenizer, network, streams)
 
 
 def open_plain(size: Size, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:

@@ -72,7 +72,8 @@ VARIABLES = (
     Variable(
         "CELERIAC_TOKEN_BUDGET",
         "Tokens in a batch of a model, at most: a number, or `auto`: measured for seconds when a "
-        "model is first loaded, and kept under `CELERIAC_HOME`.",
+        "model is first loaded, and kept under `CELERIAC_HOME`; on the CPU with how many batches "
+        "are computed beside each other, which are two where a number is given.",
         "`auto`",
     ),
     Variable(

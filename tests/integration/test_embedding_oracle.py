@@ -15,6 +15,7 @@ from transformers import AutoModel
 
 from celeriac.embedding import registry
 from celeriac.embedding.base import Embedder, Vectors
+from celeriac.embedding.calibration import Streams
 from celeriac.embedding.files import find_folder
 from celeriac.embedding.models import EmbeddingModel
 from celeriac.embedding.network import Network
@@ -159,7 +160,7 @@ def _plain(case: Case, dtype: torch.dtype) -> TorchEmbedder:
     folder = find_folder(case.model, weights=True)
     module = AutoModel.from_pretrained(folder, dtype=dtype).eval()
     network = Network(module, torch.device("cpu"))
-    return TorchEmbedder(case.model, ModelTokenizer(case.model, folder), network, 700)
+    return TorchEmbedder(case.model, ModelTokenizer(case.model, folder), network, Streams(1, 700))
 
 
 def test_bfloat16_stays_close_to_float32(case: Case) -> None:

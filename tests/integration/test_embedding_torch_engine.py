@@ -14,10 +14,14 @@ import pytest
 import torch
 from embedding_support.tiny_models import MISTRAL_LAST_TOKEN, XLM_ROBERTA_MEAN, TinyModel
 from tokenizers import Tokenizer, processors
+from transformers import AutoModel
 
 from celeriac.embedding import registry
 from celeriac.embedding.base import Embedder
+from celeriac.embedding.calibration import Streams
 from celeriac.embedding.models import EmbeddingModel, Pooling
+from celeriac.embedding.network import Network
+from celeriac.embedding.torch_streams import choose_streams
 from celeriac.errors import ConfigurationError, ModelError
 
 if TYPE_CHECKING:
@@ -126,13 +130,49 @@ def test_torch_uses_no_more_threads_than_there_are_cpus(minilm: Embedder) -> Non
     assert torch.get_num_threads() <= len(os.sched_getaffinity(0))
 
 
+def test_speed_is_measured_once_whatever_computes_meanwhile(
+    tmp_path: Path, minilm: Embedder, abstracts: list[str]
+) -> None:
+    """The streams' own numbers of threads are not the machine's."""
+    minilm.embed(abstracts)
+    first = load(MINILM, calibrations=tmp_path)
+    vectors = first.embed(abstracts)
+    (known,) = tmp_path.iterdir()
+    text = known.read_text()
+
+    load(MINILM, calibrations=tmp_path).close()
+    first.close()
+
+    assert [path.read_text() for path in tmp_path.iterdir()] == [text]
+    np.testing.assert_allclose(vectors, minilm.embed(abstracts), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("threads", "budget", "expected"),
+    [
+        (1, None, Streams(1, 1024, 1)),
+        (2, None, Streams(2, 1024, 1)),
+        (6, None, Streams(2, 1024, 3)),
+        (6, 300, Streams(2, 300, 3)),
+    ],
+)
+def test_streams_that_are_not_measured_share_the_threads(
+    xlm_roberta: Path, threads: int, budget: int | None, expected: Streams
+) -> None:
+    module = AutoModel.from_pretrained(xlm_roberta).eval()
+    network = Network(module, torch.device("cpu"))
+    model = XLM_ROBERTA_MEAN.description(xlm_roberta)
+
+    assert choose_streams(model, network, threads, budget, None) == expected
+
+
 OUT_OF_MEMORY = """
 import resource, sys
 import numpy as np
-from celeriac.embedding import registry, torch_loading
+from celeriac.embedding import registry, torch_streams
 
 model = registry.BUILTIN[registry.DEFAULT_MODEL]
-torch_loading.TOKEN_BUDGETS["cpu"] = 16 * 256
+torch_streams.TOKEN_BUDGETS["cpu"] = 16 * 256
 embedder = registry.load(model, device="cpu", dtype="float32", environ={{}})
 embedder.embed(["word"])
 texts = [("word " * 250) + str(number) for number in range(16)]

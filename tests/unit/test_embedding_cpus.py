@@ -3,11 +3,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
-from celeriac.embedding.cpus import available_cpus, sleep_while_waiting
+from celeriac.embedding.cpus import available_cpus, compute_with, limit_threads, sleep_while_waiting
 
 
 @pytest.fixture
@@ -112,3 +116,27 @@ def test_it_is_said_before_torch_is_imported() -> None:
     )
 
     assert answer.stdout.split() == ["PASSIVE", "True"]
+
+
+def in_another(prepare: Callable[[], None] = lambda: None) -> int:
+    """The threads that a thread computes with which never used torch before."""
+    with ThreadPoolExecutor(1, initializer=prepare) as pool:
+        return pool.submit(_threads_that_compute).result()
+
+
+def _threads_that_compute() -> int:
+    (torch.ones(64, 64) @ torch.ones(64, 64)).sum()  # a thread may take its number only here
+    return torch.get_num_threads()
+
+
+def test_a_thread_has_a_number_of_its_own_and_leaves_all_others_theirs() -> None:
+    before = limit_threads()
+
+    assert in_another(partial(compute_with, before + 1)) == before + 1
+    assert in_another(partial(compute_with, before + 2)) == before + 2
+    assert in_another() == torch.get_num_threads() == before
+
+
+def test_torch_has_no_more_threads_than_there_are_cpus(affinity: int) -> None:
+    assert limit_threads() <= affinity
+    assert torch.get_num_threads() <= affinity

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 import platform
+import threading
 from collections.abc import MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -13,6 +15,8 @@ MEMBERSHIP = Path("/proc/self/cgroup")
 WAIT_POLICY = "OMP_WAIT_POLICY"
 SPIN_COUNT, SPINS = "GOMP_SPINCOUNT", "2000"
 """Turns, some 30 us, that a thread of GNU's OpenMP spins before it sleeps; by itself, 300,000."""
+
+_setting_threads = threading.Lock()
 
 
 def available_cpus(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
@@ -35,6 +39,33 @@ def sleep_while_waiting(environ: MutableMapping[str, str]) -> None:
     if WAIT_POLICY not in environ:
         environ[WAIT_POLICY] = "PASSIVE"
         environ.setdefault(SPIN_COUNT, SPINS)
+
+
+def limit_threads() -> int:
+    """How many threads torch computes with: no more than there are CPUs, from now on. Torch counts
+    the machine's, or takes what OMP_NUM_THREADS says; a container may have been given fewer."""
+    import torch
+
+    with _setting_threads:
+        threads: int = min(torch.get_num_threads(), available_cpus())
+        torch.set_num_threads(threads)
+        return threads
+
+
+def compute_with(threads: int) -> None:
+    """Have the calling thread compute with so many of torch's threads, itself included. All others
+    keep theirs.
+
+    What torch is told in one thread also holds for those that use it for the first time later; so
+    it is told what held before in another one, which ends.
+    """
+    import torch
+
+    with _setting_threads, ThreadPoolExecutor(1) as another:
+        others = another.submit(torch.get_num_threads).result()
+        torch.get_num_threads()  # a thread takes over the others' number the first time it asks
+        torch.set_num_threads(threads)
+        another.submit(torch.set_num_threads, others).result()
 
 
 def processor(file: Path = Path("/proc/cpuinfo")) -> str:

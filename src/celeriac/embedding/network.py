@@ -77,13 +77,12 @@ class Network:
             self.states([self._probe_ids(length)] * rows)[0].sum().item()
 
     def circumstances(self) -> dict[str, str]:
-        """What its speed depends on, beside the model."""
+        """What its speed depends on, beside the model and the number of threads."""
         import torch
 
         on_gpu = self.device.type == "cuda"
         return {
             "device": torch.cuda.get_device_name(self.device) if on_gpu else processor(),
-            "threads": str(torch.get_num_threads()),
             "torch": torch.__version__,
         }
 

@@ -1,11 +1,12 @@
 """The one queue into a model, from all of a process's threads.
 
-Batches are computed in one thread of its own: torch keeps a team of threads for each thread that
-computes, and idle teams take time from the busy one.
+Batches are computed in threads of its own, the streams. Each takes the next batch when it is done
+with its last one, so that streams never wait for each other.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import numpy as np
 
 from celeriac.embedding.base import Vectors
 from celeriac.embedding.batching import compute_halving
+from celeriac.embedding.shared_lock import SharedLock
 from celeriac.embedding.tokenization import TokenIds
 from celeriac.embedding.window import Request, Row, Window
 from celeriac.errors import CeleriacError, ModelError, ModelUnavailable
@@ -28,6 +30,12 @@ Compute = Callable[[Sequence[TokenIds]], Pending]
 """Begins one pass through a network."""
 _Begun = tuple[list[Row], Pending]
 
+_log = logging.getLogger(__name__)
+
+
+def _as_it_is() -> None:
+    """What a stream does first where nothing is to be done."""
+
 
 class EmbeddingQueue:
     """Batches what its callers ask for, and gives each its own. Safe to call from threads."""
@@ -40,6 +48,8 @@ class EmbeddingQueue:
         is_out_of_memory: Callable[[Exception], bool],
         token_budget: int,
         *,
+        streams: int = 1,
+        prepare: Callable[[], None] = _as_it_is,
         overlapping: bool = False,
     ) -> None:
         """Open a queue that nothing waits in.
@@ -47,20 +57,25 @@ class EmbeddingQueue:
         Args:
             name: the model's, for messages.
             dimension: of its vectors.
-            compute: called in one thread.
+            compute: called in as many threads as there are streams.
             is_out_of_memory: whether a smaller batch may succeed after this error.
             token_budget: padded tokens in a batch, at most.
+            streams: batches that are computed beside each other, at most.
+            prepare: called in each stream's thread before all else.
             overlapping: whether `compute` returns before the device is done.
         """
         self._name = name
         self._dimension = dimension
         self._compute = compute
         self._is_out_of_memory = is_out_of_memory
-        self._token_budget = token_budget
+        self._streams = streams
+        self._prepare = prepare
         self._overlapping = overlapping
-        self._window = Window()
+        self._window = Window(token_budget, streams)
         self._lock = threading.Lock()
-        self._thread = ThreadPoolExecutor(1, f"embedding-{name}")
+        self._memory = SharedLock()
+        self._closed = False
+        self._threads = ThreadPoolExecutor(streams, f"embedding-{name}", self._begin_stream)
 
     def embed(self, ids: Mapping[int, TokenIds], size: int, *, urgent: bool = False) -> Vectors:
         """Wait for the vectors of some texts.
@@ -83,19 +98,30 @@ class EmbeddingQueue:
             return vectors
         request = Request(ids, vectors, urgent)
         with self._lock:
+            if self._closed:
+                raise ModelError(f"{self._name} is closed")
             self._window.add(request)
-            self._wake()
+            self._wake(min(self._streams, len(ids)))
         return request.done.result()
 
-    def _wake(self) -> None:
+    def _wake(self, streams: int) -> None:
         try:
-            self._thread.submit(self._drain)
+            for _ in range(streams):
+                self._threads.submit(self._drain)
         except RuntimeError as error:
-            raise ModelError(f"{self._name} is closed") from error
+            raise ModelError(f"{self._name} has no thread to compute in ({error})") from error
 
     def close(self) -> None:
         """Finish what waits; nothing can be asked for after."""
-        self._thread.shutdown()
+        with self._lock:
+            self._closed = True
+        self._threads.shutdown()
+
+    def _begin_stream(self) -> None:
+        try:
+            self._prepare()
+        except Exception:  # noqa: BLE001  or nobody computes, and who waits waits for ever
+            _log.exception("a stream of %s computes as it is", self._name)
 
     def _drain(self) -> None:
         """Compute until nothing waits. Where the device works by itself, the next batch is begun
@@ -115,22 +141,25 @@ class EmbeddingQueue:
 
     def _next(self) -> list[Row]:
         with self._lock:
-            return self._window.take(self._token_budget)
+            return self._window.take()
 
     def _begin(self, batch: list[Row]) -> _Begun | None:
         """Have a batch computed; None where it fails at once."""
         try:
-            return batch, self._compute([row.ids for row in batch])
+            with self._memory.shared():
+                return batch, self._compute([row.ids for row in batch])
         except Exception:  # noqa: BLE001  whatever it is, it comes again for whom it concerns
             return None
 
     def _finish(self, begun: _Begun) -> None:
         batch, pending = begun
         try:
-            for row, vector in zip(batch, pending(), strict=True):
-                row.request.put([row.position], vector)
+            computed = list(zip(batch, pending(), strict=True))
         except Exception:  # noqa: BLE001  as above
             self._run_each(batch)
+        else:
+            for row, vector in computed:
+                row.request.put([row.position], vector)
 
     def _run_each(self, batch: list[Row]) -> None:
         """Compute a batch that failed again for each caller alone, so that only those fail whose
@@ -139,9 +168,10 @@ class EmbeddingQueue:
             self._run_alone(request, positions)
 
     def _run_alone(self, request: Request, positions: Sequence[int]) -> None:
-        """Compute rows of one caller; a batch that does not fit in memory is halved."""
+        """Compute rows of one caller; a batch that does not fit in memory is halved. No other
+        stream computes meanwhile: what is too large beside others may fit alone."""
         try:
-            with self._failures():
+            with self._memory.alone(), self._failures():
                 for part, vectors in compute_halving(
                     positions,
                     lambda part: self._compute([request.ids[position] for position in part])(),
@@ -151,7 +181,7 @@ class EmbeddingQueue:
         except CeleriacError as error:
             with self._lock:
                 self._window.discard(request)
-            request.done.set_exception(error)
+            request.fail(error)
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from celeriac.embedding import pooling
 from celeriac.embedding.base import TokenCounter, Vectors
 from celeriac.embedding.batching import Batch, checked, first_occurrences, ignore
+from celeriac.embedding.calibration import Streams
+from celeriac.embedding.cpus import compute_with
 from celeriac.embedding.models import EmbeddingModel
 from celeriac.embedding.network import Network
 from celeriac.embedding.queue import EmbeddingQueue, Pending
@@ -34,7 +37,7 @@ _CPU_OUT_OF_MEMORY = (
 class TorchEmbedder:
     """Computes a model's vectors on one device.
 
-    Texts become token ids in the thread that asks, while the queue's thread computes.
+    Texts become token ids in the thread that asks, while the queue's threads compute.
     """
 
     def __init__(
@@ -42,13 +45,14 @@ class TorchEmbedder:
         model: EmbeddingModel,
         tokenizer: ModelTokenizer,
         network: Network,
-        token_budget: int,
+        streams: Streams,
     ) -> None:
-        """`token_budget`: padded tokens in a batch, at most."""
+        """Take a model that is loaded; `streams` says in which threads and batches it computes."""
         self.model = model
+        self.streams = streams
         self.counter: TokenCounter = tokenizer
         self.on_batch: Callable[[Batch], None] = ignore
-        """Told of each batch, in the thread that computes."""
+        """Told of each batch, in the thread that computes it."""
         self._tokenizer = tokenizer
         self._network: Network | None = network
         self._queue = EmbeddingQueue(
@@ -56,7 +60,9 @@ class TorchEmbedder:
             model.dimension,
             self._forward,
             _is_out_of_memory,
-            token_budget,
+            streams.token_budget,
+            streams=streams.number,
+            prepare=partial(compute_with, streams.threads),
             overlapping=network.device.type == "cuda",
         )
 

@@ -6,32 +6,23 @@ import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from celeriac.embedding.calibration import fastest_budget, remembered_budget
 from celeriac.embedding.compatibility import check_modules, check_network
-from celeriac.embedding.cpus import available_cpus, sleep_while_waiting
+from celeriac.embedding.cpus import compute_with, limit_threads, sleep_while_waiting
 from celeriac.embedding.files import find_folder
 from celeriac.embedding.models import AUTO, DTYPES, EmbeddingModel
 from celeriac.embedding.network import Network
 from celeriac.embedding.tokenization import ModelTokenizer
 from celeriac.embedding.torch_engine import TorchEmbedder
+from celeriac.embedding.torch_streams import choose_streams
 from celeriac.errors import ConfigurationError, ModelError
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
-
-TOKEN_BUDGETS = {"cpu": 1024, "cuda": 32_768}
-"""Tokens in a batch where nothing was measured."""
-COMPARED_BUDGETS = {
-    "cpu": (512, 1024, 2048, 4096),
-    "cuda": (8_192, 16_384, 32_768, 65_536, 131_072),
-}
-"""On the CPU a small batch stays in the caches; on CUDA a large one fills the device."""
-TYPICAL_LENGTH = 128
-"""Tokens of the texts that budgets are measured with."""
 
 INT8 = "int8"
 DEVICES = ("auto", "cpu", "cuda")
@@ -54,9 +45,9 @@ def load_embedder(
         device: one of DEVICES; auto takes CUDA where there is a device.
         dtype: one of DTYPES; auto is float32 on the CPU, bfloat16 on CUDA. The model's own goes
             before it.
-        token_budget: tokens in a batch, at most.
-        calibrations: folder of budgets that were measured; without it and without `token_budget`
-            a constant is taken.
+        token_budget: tokens in a batch, at most; nothing is measured then.
+        calibrations: folder of what was measured, how many streams and tokens in a batch; without
+            it, constants are taken.
 
     Raises:
         ConfigurationError: device or dtype is unknown or not to be had here.
@@ -68,7 +59,7 @@ def load_embedder(
     folder = find_folder(model, weights=True)
     check_modules(model, folder)
     tokenizer = ModelTokenizer(model, folder)
-    _limit_threads()
+    threads = limit_threads()
     weights = "float32" if chosen_dtype == INT8 else chosen_dtype
     module = _load_module(model, folder, weights).to(chosen_device).eval()
     check_network(model, module)
@@ -78,28 +69,12 @@ def load_embedder(
         extra={"action": "load_model", "model": model.name},
     )  # fmt: skip
     # In a thread that ends: torch keeps a team of threads for each one that computes.
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1, initializer=partial(compute_with, threads)) as pool:
         network = pool.submit(fast_network, module, chosen_device, chosen_dtype).result()
-        if token_budget is None and calibrations is not None:
-            token_budget = pool.submit(
-                _calibrate, replace(model, dtype=chosen_dtype), network, calibrations
-            ).result()
-    budget = token_budget or TOKEN_BUDGETS[chosen_device.type]
-    return TorchEmbedder(model, tokenizer, network, budget)
-
-
-def _calibrate(model: EmbeddingModel, network: Network, folder: Path) -> int | None:
-    """The token budget that is remembered, or measured now."""
-    length = min(TYPICAL_LENGTH, model.max_length)
-
-    def compute(budget: int) -> None:
-        network.compute_probe(rows=max(1, budget // length), length=length)
-
-    return remembered_budget(
-        folder,
-        {"model": model.name, "described": model.digest, **network.circumstances()},
-        lambda: fastest_budget(compute, COMPARED_BUDGETS[network.device.type]),
+    streams = choose_streams(
+        replace(model, dtype=chosen_dtype), network, threads, token_budget, calibrations
     )
+    return TorchEmbedder(model, tokenizer, network, streams)
 
 
 def fast_network(module: PreTrainedModel, device: torch.device, dtype: str) -> Network:
@@ -155,13 +130,6 @@ def _choose_dtype(dtype: str, device: torch.device) -> str:
     if dtype == AUTO:
         return "bfloat16" if device.type == "cuda" else "float32"
     return dtype
-
-
-def _limit_threads() -> None:
-    """Torch counts the machine's cores; a container may have been given fewer."""
-    import torch
-
-    torch.set_num_threads(min(torch.get_num_threads(), available_cpus()))
 
 
 def _load_module(model: EmbeddingModel, folder: Path, dtype: str) -> PreTrainedModel:
