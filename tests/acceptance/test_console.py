@@ -28,8 +28,12 @@ BROKEN = '{"id": "nul", "title": "has a NUL", "abstract": "\\u0000"}\n'
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, cacm: Cacm) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("console")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("console")
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path, cacm: Cacm) -> Iterator[Service]:
     lines = [json.dumps(one) + "\n" for one in cacm.documents if one["abstract"]][:60]
     (folder / "documents.jsonl").write_text("".join(lines) + BROKEN, "utf-8")
     (folder / "slow.jsonl").write_text("".join(lines), "utf-8")
@@ -164,7 +168,11 @@ def bars(browser: Chrome) -> list[WebElement]:
     return browser.find_elements(By.TAG_NAME, "progress")
 
 
-def test_a_job_is_paused_resumed_and_cancelled(browser: Chrome, service: Service) -> None:
+def test_a_job_is_paused_resumed_and_cancelled(
+    browser: Chrome, service: Service, folder: Path
+) -> None:
+    with (folder / "slow.jsonl").open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps({"id": "later", "title": "Later than the others"}) + "\n")
     reindex(browser, service, "slow")
     job = urlsplit(browser.current_url).path.rpartition("/")[2]
     click(browser, "Pause")
