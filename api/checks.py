@@ -18,10 +18,9 @@ from api.services import services
 from celeriac.errors import NotFound, RateLimited
 from celeriac.explain import EntityState, explain
 from celeriac.security.principal import Scope
+from celeriac.sources.listing import MAX_ID_LENGTH
 from workers import checking
 from workers.checking import WANTED, Check, CheckKind, CheckState
-
-MAX_ID = 32_768
 
 blueprint = Blueprint(
     "checks", __name__, description="How an index stands to its source, without a reindex."
@@ -72,7 +71,7 @@ class Asked(Schema):
     """Which entity."""
 
     id = fields.String(
-        required=True, validate=Length(1, MAX_ID), metadata={"description": "Its id."}
+        required=True, validate=Length(1, MAX_ID_LENGTH), metadata={"description": "Its id."}
     )
 
 
