@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from typing_extensions import Buffer
@@ -41,6 +42,16 @@ class StoredFile:
     def version(self) -> str:
         """Another one for another content, as far as size and time tell."""
         return f"{self.size}/{self.modified}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """Which state a file is in."""
+
+    content: str
+    """Another one for another content."""
+    written: str
+    """Another one after each write, also after one that changes nothing."""
 
 
 class _File(Protocol):
@@ -100,21 +111,34 @@ class Storage:
             return None
         return _stored(file.name, file.path, info)
 
-    def digest(self, file: StoredFile) -> str | None:
-        """Digest of what a file on this machine's disks holds; None elsewhere, or where it is gone.
+    def state(self, file: StoredFile) -> FileState | None:
+        """What a file holds and when it was written to; None where that cannot be told: it is gone,
+        may not be read, or its store tells neither.
 
         Raises:
-            SourceError, SourceUnavailable: as in `files`.
+            SourceUnavailable: as in `files`.
         """
         from fsspec.implementations.local import LocalFileSystem
 
-        if not isinstance(self._fs, LocalFileSystem):
+        if isinstance(self._fs, LocalFileSystem):
+            return self._local_state(file)
+        # A web server's tag is often made of no more than a size and a time.
+        told = file.etag is not None and file.modified is not None
+        return FileState(str(file.etag), str(file.modified)) if told else None
+
+    def _local_state(self, file: StoredFile) -> FileState | None:
+        """By what nobody can set: `cp -p` and `mv` bring another file's time along."""
+        try:
+            found = Path(file.path).stat()
+            stream = self.open(file)
+        except (OSError, SourceError):
             return None
-        stream = self.open(file)
         if stream is None:
             return None
         with stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        written = f"{found.st_dev}/{found.st_ino}/{found.st_mtime_ns}/{found.st_ctime_ns}"
+        return FileState(content, written)
 
     def open(self, file: StoredFile) -> io.BufferedReader | None:
         """The file's bytes, None where it is gone; errors as in `files`, from reads as well."""
