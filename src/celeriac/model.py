@@ -187,6 +187,9 @@ class Page:
     """The same, estimated: for progress alone, where the source does not say."""
     gone: tuple[str, ...] = ()
     """Ids that were asked for and that the source does not have."""
+    disturbed: bool = False
+    """Whether the source was seen to change since the listing began, in what no `SourceVersion`
+    after it may say: what came and went."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,6 +191,8 @@ class PageRunner:
         with work.stages.time(Stage.LIST) as step:
             page = fetch(self._runtime, work.job, work.entity_type, claim)
             step.items = len(page.entities) + len(page.failures)
+        if page.disturbed:
+            self._catalog.seals.disturb(claim.job_id)
         listed = self._list(work, claim, page)
         work.keeper.begin(listed.entities)
         self._expect(claim, page)

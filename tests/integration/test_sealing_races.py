@@ -227,8 +227,17 @@ def take_away(path: Path) -> Callable[[], Callable[[], None]]:
     return change
 
 
+def add(path: Path) -> Callable[[], Callable[[], None]]:
+    def change() -> Callable[[], None]:
+        write(path, "text for a while")
+        return path.unlink
+
+    return change
+
+
 CHANGES = {
     "c.jsonl": (rename_away_and_back, overwrite_keeping_the_time, take_away),
+    "d.jsonl": (add,),
 }
 
 

@@ -13,6 +13,10 @@ from celeriac.catalog.tables import generations, jobs, pages
 from celeriac.errors import JobStopped
 from celeriac.model import SourceVersion
 
+_DISTURBED = SourceVersion("", "")
+"""No source is in this state."""
+
+
 class Seals:
     """What serves `Generation.seal`: columns of the tables `jobs` and `generations`."""
 
@@ -29,6 +33,13 @@ class Seals:
                 return False
             connection.execute(unknown.values(source_version=asdict(version)))
         return True
+
+    def disturb(self, job_id: str) -> None:
+        """Record that a job's source was seen to change while it was listed: whatever it is at the
+        end, a page may have listed another."""
+        mine = update(jobs).where(jobs.c.id == job_id)
+        with self._database.write() as connection:
+            connection.execute(mine.values(source_version=asdict(_DISTURBED)))
 
     def version(self, job_id: str) -> SourceVersion | None:
         """What the source was when the job began, where that is known."""

@@ -166,6 +166,7 @@ class FilesSource:
         before = position.number("listed") if position else 0
         page = PageBuilder(self._id_path, page_length(before, self._page_size), PAGE_BYTES)
         place = _Place(began or listing.digest, before, page)
+        page.disturbed = place.began != listing.digest
         files = listing.files
         for number in range(_first(files, cursor), len(files)):
             next_cursor = self._list(files[number], cursor, place)
@@ -196,6 +197,7 @@ class FilesSource:
             return None
         opened = self._rested(file, cursor) or self._opened(file, cursor)
         if opened is None:
+            place.page.disturbed = True
             return None
         try:
             resume = opened.reader.fill(place.page)
@@ -213,7 +215,9 @@ class FilesSource:
         limits = self._table
         try:
             stream = self._storage.open(file)
-            if stream is not None:
+            if stream is None:
+                page.disturbed = True
+            else:
                 with closing(stream):
                     list_document(stream, file, limits.encoding, limits.max_entity_bytes, page)
         except SourceError as error:  # this file alone: no right to read it
