@@ -188,8 +188,8 @@ class Page:
     gone: tuple[str, ...] = ()
     """Ids that were asked for and that the source does not have."""
     disturbed: bool = False
-    """Whether the source was seen to change since the listing began, in what no `SourceVersion`
-    after it may say: what came and went."""
+    """Whether the source changed since the listing began, or is read by another version of what
+    reads it, so that a `SourceVersion` may not tell what was listed."""
 
 
 @dataclass(frozen=True, slots=True)

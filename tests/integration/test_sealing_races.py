@@ -273,6 +273,25 @@ def test_a_folder_that_is_another_for_a_while_is_listed_again(
     assert texts(world) == ALL
 
 
+def test_a_page_that_another_version_read_is_listed_again(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while workers are replaced one by one."""
+    deliver = world.deliver
+
+    def by_old_worker_if_second(message: Message) -> None:
+        with monkeypatch.context() as patch:
+            if message[0] == "page" and message[2] == 1:
+                patch.setattr("celeriac.sources.files.readers", lambda: ["pypdf 1"])
+            deliver(message)
+
+    monkeypatch.setattr(world, "deliver", by_old_worker_if_second)
+    messages = [index_files(world, folder).message for _ in range(2)]
+    monkeypatch.setattr(world, "deliver", deliver)
+    messages += [index_files(world, folder).message for _ in range(2)]
+    assert messages == ["", "", "", UNLISTED]
+
+
 @contextmanager
 def serving(content: bytes, etag: str) -> Iterator[str]:
     """A web server whose tags say the size and time of files, as most web servers' do."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import platform
 from collections.abc import Callable, Iterable
 from importlib import metadata
 from typing import Any
@@ -13,8 +14,7 @@ from celeriac.sources.storage import Storage, StoredFile
 
 MOST_BYTES = 4 << 30
 """To be read for it: seconds, where a listing of as much takes many minutes."""
-_READERS = ("celeriac", "pyarrow", "pypdf", "python-docx")
-"""Packages that make entities of what files hold: another version of one may make others."""
+_PACKAGES = ("celeriac", "pyarrow", "pypdf", "python-docx")
 
 
 def version_of(
@@ -37,7 +37,7 @@ def version_of(
     """
     if sum(file.size for file in files if file.etag is None) > MOST_BYTES:
         return None
-    content, writes = (hashlib.sha256(digest_of([shape, _readers()]).encode()) for _ in range(2))
+    content, writes = (hashlib.sha256(digest_of([shape, readers()]).encode()) for _ in range(2))
     for file in files:
         state = storage.state(file)
         if state is None:
@@ -49,8 +49,11 @@ def version_of(
 
 
 @functools.cache
-def _readers() -> list[str]:
-    return [f"{name} {_version(name)}" for name in _READERS]
+def readers() -> list[str]:
+    """What makes entities of what files hold: another version of one may make others."""
+    return [f"python {platform.python_version()}"] + [
+        f"{name} {_version(name)}" for name in _PACKAGES
+    ]
 
 
 def _version(package: str) -> str:

@@ -19,7 +19,7 @@ from celeriac.documents import media_type_of
 from celeriac.errors import SourceError
 from celeriac.model import Page, SourceVersion, digest_of
 from celeriac.sources.delimited import DelimitedReader
-from celeriac.sources.file_versions import version_of
+from celeriac.sources.file_versions import readers, version_of
 from celeriac.sources.folder import fail_document, list_document
 from celeriac.sources.jsonl import JsonlReader
 from celeriac.sources.listing import PAGE_BYTES, PAGE_SIZE, PageBuilder, page_length
@@ -107,7 +107,7 @@ class _Listing:
     """How many entities they hold, known only where each file is one."""
     good_until: float
     digest: str
-    """Of the files' names."""
+    """Of the files' names, and of what reads them."""
     serves: set[str]
     """Digests that the first pages of listings found which may go on with this one: no file is
     missing here that was there when they began."""
@@ -118,7 +118,7 @@ class _Place:
     """Where a listing stands while a page is filled."""
 
     began: str
-    """Digest of the files that it began with."""
+    """Digest of the files that it began with, and of what read them."""
     before: int
     """Entities on earlier pages."""
     page: PageBuilder
@@ -283,7 +283,7 @@ class FilesSource:
                 f"`format` to one of {', '.join([*_READERS, DOCUMENTS])}."
             )
         documents = all(self._format_of(file) == DOCUMENTS for file in files)
-        digest = digest_of([file.name for file in files])
+        digest = digest_of([readers(), [file.name for file in files]])
         now = time.monotonic()
         return _Listing(
             files,
