@@ -227,6 +227,26 @@ def take_away(path: Path) -> Callable[[], Callable[[], None]]:
     return change
 
 
+def point_elsewhere(path: Path) -> Callable[[], Callable[[], None]]:
+    """As deployments do that switch a link."""
+    one, other = (path.parents[1] / name for name in ("one", "other"))
+    path.rename(one)
+    path.symlink_to(one)
+
+    def change() -> Callable[[], None]:
+        write(other, "another text")
+        path.unlink()
+        path.symlink_to(other)
+
+        def back() -> None:
+            path.unlink()
+            path.symlink_to(one)
+
+        return back
+
+    return change
+
+
 def add(path: Path) -> Callable[[], Callable[[], None]]:
     def change() -> Callable[[], None]:
         write(path, "text for a while")
@@ -236,7 +256,7 @@ def add(path: Path) -> Callable[[], Callable[[], None]]:
 
 
 CHANGES = {
-    "c.jsonl": (rename_away_and_back, overwrite_keeping_the_time, take_away),
+    "c.jsonl": (rename_away_and_back, overwrite_keeping_the_time, take_away, point_elsewhere),
     "d.jsonl": (add,),
 }
 

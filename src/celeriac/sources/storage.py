@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -128,8 +129,9 @@ class Storage:
 
     def _local_state(self, file: StoredFile) -> FileState | None:
         """By what nobody can set: `cp -p` and `mv` bring another file's time along."""
+        path = Path(file.path)
         try:
-            found = Path(file.path).stat()
+            written = [_written(found) for found in (path.stat(), path.lstat())]
             stream = self.open(file)
         except (OSError, SourceError):
             return None
@@ -137,8 +139,7 @@ class Storage:
             return None
         with stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
-        written = f"{found.st_dev}/{found.st_ino}/{found.st_mtime_ns}/{found.st_ctime_ns}"
-        return FileState(content, written)
+        return FileState(content, " ".join(written))
 
     def open(self, file: StoredFile) -> io.BufferedReader | None:
         """The file's bytes, None where it is gone; errors as in `files`, from reads as well."""
@@ -246,6 +247,10 @@ def _stored(name: str, path: str, info: Mapping[str, Any]) -> StoredFile:
     etag = info.get("ETag", info.get("etag"))
     named = None if etag is None else str(etag)
     return StoredFile(name, path, int(info.get("size") or 0), _modified(info), named)
+
+
+def _written(found: os.stat_result) -> str:
+    return f"{found.st_dev}/{found.st_ino}/{found.st_mtime_ns}/{found.st_ctime_ns}"
 
 
 def _modified(info: Mapping[str, Any]) -> datetime | None:
