@@ -155,6 +155,9 @@ class FilesSource:
         self._page_size = page_size
         self._choice = choice
         self._listing: _Listing | None = None
+        self._told: str | None = None
+        """Digest of the files that the last version told of: a listing that begins after it begins
+        with them."""
         self._resting = RestingFiles(MAX_RESTING)
         self._lock = Lock()
 
@@ -166,7 +169,7 @@ class FilesSource:
         before = position.number("listed") if position else 0
         page = PageBuilder(self._id_path, page_length(before, self._page_size), PAGE_BYTES)
         place = _Place(began or listing.digest, before, page)
-        page.disturbed = place.began != listing.digest
+        page.disturbed = (began or self._told or listing.digest) != listing.digest
         files = listing.files
         for number in range(_first(files, cursor), len(files)):
             next_cursor = self._list(files[number], cursor, place)
@@ -181,9 +184,10 @@ class FilesSource:
         """See `VersionedSource.version`."""
         declared = [self._storage.shown, self._format, self._id_path]
         shape = [*declared, asdict(self._table), asdict(self._choice)]
-        files = self._list_files().files
+        listing = self._list_files()
+        self._told = listing.digest
         return version_of(
-            self._storage, files, shape, lambda file: self._format_of(file) == DOCUMENTS
+            self._storage, listing.files, shape, lambda file: self._format_of(file) == DOCUMENTS
         )
 
     def close(self) -> None:
