@@ -123,8 +123,10 @@ class Storage:
 
         if isinstance(self._fs, LocalFileSystem):
             return self._local_state(file)
-        # A web server's tag is often made of no more than a size and a time.
-        told = file.etag is not None and file.modified is not None
+        # A web server's tag is often made of no more than a size and a time; what is read through
+        # a cache (`filecache::s3://`) may be older than its tag.
+        cached = "::" in self.shown
+        told = file.etag is not None and file.modified is not None and not cached
         return FileState(str(file.etag), str(file.modified)) if told else None
 
     def _local_state(self, file: StoredFile) -> FileState | None:
