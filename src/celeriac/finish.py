@@ -208,7 +208,7 @@ class Finisher:
     ) -> None:
         seal = generation.seal
         if seal is None or not holds(self._runtime.store, generation, seal, checkpoint):
-            self._catalog.seals.list_after_all(job)
+            self._catalog.seals.list_after_all(job, token)
             self._dispatcher.index_page(job.id, 0)
             return
         checkpoint()

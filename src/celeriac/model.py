@@ -187,6 +187,9 @@ class Page:
     """The same, estimated: for progress alone, where the source does not say."""
     gone: tuple[str, ...] = ()
     """Ids that were asked for and that the source does not have."""
+    disturbed: bool = False
+    """Whether the source changed since the listing began, or is read by another version of what
+    reads it, so that a `SourceVersion` may not tell what was listed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,6 +191,8 @@ class PageRunner:
         with work.stages.time(Stage.LIST) as step:
             page = fetch(self._runtime, work.job, work.entity_type, claim)
             step.items = len(page.entities) + len(page.failures)
+        if page.disturbed:
+            self._catalog.seals.disturb(claim.job_id)
         listed = self._list(work, claim, page)
         work.keeper.begin(listed.entities)
         self._expect(claim, page)
@@ -207,10 +209,10 @@ class PageRunner:
         version = source_version(self._runtime, work.entity_type)
         if version is None:
             return None
-        self._catalog.seals.note_version(claim.job_id, version)
+        begins = self._catalog.seals.note_version(claim, version)
         seal = work.generation.seal if work.keeper.live else None
         same = seal is not None and seal.source == version.content
-        return seal if same and self._catalog.pages.count(claim.job_id) == 1 else None
+        return seal if same and begins else None
 
     def _leave_unlisted(self, claim: Claim, work: _Work, seal: Seal) -> None:
         """Commit the only page without listing it: the job's end looks at the index."""

@@ -385,14 +385,16 @@ def test_a_job_left_unlisted_is_listed_after_all(catalog: Catalog) -> None:
     catalog.jobs.plan(job.id, 1)
     catalog.pages.add(job.id, 0, None)
     assert catalog.seals.version(job.id) is None
-    first = SourceVersion("content", "monday")
-    catalog.seals.note_version(job.id, first)
-    catalog.seals.note_version(job.id, SourceVersion("content", "tuesday"))
+    first, page = SourceVersion("content", "monday"), claimed(catalog, job)
+    assert not catalog.seals.note_version(replace(page, token="another"), first)
+    assert catalog.seals.version(job.id) is None
+    assert catalog.seals.note_version(page, first)
+    assert catalog.seals.note_version(page, SourceVersion("content", "tuesday"))
     assert catalog.seals.version(job.id) == first
     assert not catalog.seals.is_unlisted(job.id)
 
     catalog.pages.commit(
-        claimed(catalog, job),
+        page,
         Counters(listed=3, unchanged=3),
         [],
         [],
@@ -404,7 +406,10 @@ def test_a_job_left_unlisted_is_listed_after_all(catalog: Catalog) -> None:
 
     again = catalog.jobs.get(job.id)
     assert again is not None
-    catalog.seals.list_after_all(again)
+    with pytest.raises(JobStopped):
+        catalog.seals.list_after_all(again, "token")
+    assert catalog.jobs.claim_finish(job.id, "token", LEASE)
+    catalog.seals.list_after_all(again, "token")
     assert not catalog.seals.is_unlisted(job.id)
     assert not catalog.rounds.all_listed(job.id)
     assert catalog.indexes.generation(index_id, 1).seal is None

@@ -123,6 +123,16 @@ def test_what_is_too_large_to_be_read_first_cannot_be_told(
     assert source.version() is None
 
 
+def test_a_listing_says_that_it_begins_with_other_files(folder: Path) -> None:
+    source = build_source({"kind": "files", "path": str(folder)})
+    assert isinstance(source, VersionedSource)
+    for disturbed in (False, True, False):
+        source.version()
+        if disturbed:
+            write(folder / "c.jsonl", "four")
+        assert source.page(None).disturbed == disturbed
+
+
 def test_a_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="does not exist"):
         version(tmp_path / "none")

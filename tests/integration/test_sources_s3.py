@@ -215,6 +215,16 @@ def test_objects_are_told_apart_by_their_tags(bucket: Bucket) -> None:
     assert version(bucket).content == before.content
 
 
+def test_tags_tell_nothing_of_what_is_read_through_a_cache(bucket: Bucket) -> None:
+    """It may hold what the object was before."""
+    bucket.put("a.jsonl", lines(0, 1))
+    path, options = f"filecache::s3://{bucket.name}/a.jsonl", {"s3": bucket.options}
+    source = build_source({"kind": "files", "path": path, "storage_options": options})
+    assert isinstance(source, VersionedSource)
+    assert list_all(source).ids == ["0"]
+    assert source.version() is None
+
+
 def version(bucket: Bucket) -> SourceVersion:
     source = bucket.source("data/")
     assert isinstance(source, VersionedSource)

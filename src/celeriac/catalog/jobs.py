@@ -75,7 +75,8 @@ class Job:
     retries: tuple[Selection, ...]
     """What a retry takes; empty for a reindex."""
     message: str
-    """Why it failed or was cancelled, what a retry did, that nothing was listed; or empty."""
+    """Why it failed or was cancelled, what a retry that succeeded did, that nothing was listed;
+    empty otherwise."""
     error_class: str | None
     """Of what it failed with, where that is known."""
     expected: int | None

@@ -373,6 +373,15 @@ def reopen(connection: Connection, job_id: str, numbers: Collection[int]) -> Non
     connection.execute(update(pages).where(mine).values(again))
 
 
+def is_alone(connection: Connection, claim: Claim) -> bool:
+    """Whether a page is still held and no other one of its job is there, within the caller's
+    transaction: until that ends, none is added."""
+    if connection.execute(_locking(), _of(claim)).one_or_none() is None:
+        return False
+    count = select(func.count()).select_from(pages).where(pages.c.job_id == claim.job_id)
+    return connection.execute(count).scalar_one() == 1
+
+
 def is_waiting() -> ColumnElement[bool]:
     """Whether a page waits for a worker: pending, due, and nobody's."""
     return and_(

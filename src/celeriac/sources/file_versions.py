@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import platform
 from collections.abc import Callable, Iterable
 from importlib import metadata
 from typing import Any
@@ -13,8 +14,7 @@ from celeriac.sources.storage import Storage, StoredFile
 
 MOST_BYTES = 4 << 30
 """To be read for it: seconds, where a listing of as much takes many minutes."""
-_READERS = ("celeriac", "pyarrow", "pypdf", "python-docx")
-"""Packages that make entities of what files hold: another version of one may make others."""
+_PACKAGES = ("celeriac", "pyarrow", "pypdf", "python-docx")
 
 
 def version_of(
@@ -24,7 +24,7 @@ def version_of(
     is_dated: Callable[[StoredFile], bool],
 ) -> SourceVersion | None:
     """The state of these files; None where their contents have no names and are too large to be
-    read, or one went away.
+    read, or one went away or may not be read.
 
     Args:
         storage: where they are.
@@ -33,25 +33,27 @@ def version_of(
         is_dated: whether a file's entities say when it was written.
 
     Raises:
-        SourceError, SourceUnavailable: as `Storage.open`.
+        SourceUnavailable: as `Storage.state`.
     """
     if sum(file.size for file in files if file.etag is None) > MOST_BYTES:
         return None
-    content, writes = (hashlib.sha256(digest_of([shape, _readers()]).encode()) for _ in range(2))
+    content, writes = (hashlib.sha256(digest_of([shape, readers()]).encode()) for _ in range(2))
     for file in files:
-        digest = file.etag or storage.digest(file)
-        if digest is None:
+        state = storage.state(file)
+        if state is None:
             return None
-        written = str(file.modified)
-        said = [file.name, file.size, digest, written if is_dated(file) else None]
-        content.update(digest_of(said).encode())
-        writes.update(digest_of(written).encode())
+        date = str(file.modified) if is_dated(file) else None
+        content.update(digest_of([file.name, file.size, state.content, date]).encode())
+        writes.update(digest_of(state.written).encode())
     return SourceVersion(content.hexdigest(), writes.hexdigest())
 
 
 @functools.cache
-def _readers() -> list[str]:
-    return [f"{name} {_version(name)}" for name in _READERS]
+def readers() -> list[str]:
+    """What makes entities of what files hold: another version of one may make others."""
+    return [f"python {platform.python_version()}"] + [
+        f"{name} {_version(name)}" for name in _PACKAGES
+    ]
 
 
 def _version(package: str) -> str:

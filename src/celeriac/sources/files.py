@@ -19,7 +19,7 @@ from celeriac.documents import media_type_of
 from celeriac.errors import SourceError
 from celeriac.model import Page, SourceVersion, digest_of
 from celeriac.sources.delimited import DelimitedReader
-from celeriac.sources.file_versions import version_of
+from celeriac.sources.file_versions import readers, version_of
 from celeriac.sources.folder import fail_document, list_document
 from celeriac.sources.jsonl import JsonlReader
 from celeriac.sources.listing import PAGE_BYTES, PAGE_SIZE, PageBuilder, page_length
@@ -107,7 +107,7 @@ class _Listing:
     """How many entities they hold, known only where each file is one."""
     good_until: float
     digest: str
-    """Of the files' names."""
+    """Of the files' names, and of what reads them."""
     serves: set[str]
     """Digests that the first pages of listings found which may go on with this one: no file is
     missing here that was there when they began."""
@@ -118,7 +118,7 @@ class _Place:
     """Where a listing stands while a page is filled."""
 
     began: str
-    """Digest of the files that it began with."""
+    """Digest of the files that it began with, and of what read them."""
     before: int
     """Entities on earlier pages."""
     page: PageBuilder
@@ -155,6 +155,9 @@ class FilesSource:
         self._page_size = page_size
         self._choice = choice
         self._listing: _Listing | None = None
+        self._told: str | None = None
+        """Digest of the files that the last version told of: a listing that begins after it begins
+        with them."""
         self._resting = RestingFiles(MAX_RESTING)
         self._lock = Lock()
 
@@ -166,6 +169,7 @@ class FilesSource:
         before = position.number("listed") if position else 0
         page = PageBuilder(self._id_path, page_length(before, self._page_size), PAGE_BYTES)
         place = _Place(began or listing.digest, before, page)
+        page.disturbed = (began or self._told or listing.digest) != listing.digest
         files = listing.files
         for number in range(_first(files, cursor), len(files)):
             next_cursor = self._list(files[number], cursor, place)
@@ -180,9 +184,10 @@ class FilesSource:
         """See `VersionedSource.version`."""
         declared = [self._storage.shown, self._format, self._id_path]
         shape = [*declared, asdict(self._table), asdict(self._choice)]
-        files = self._list_files().files
+        listing = self._list_files()
+        self._told = listing.digest
         return version_of(
-            self._storage, files, shape, lambda file: self._format_of(file) == DOCUMENTS
+            self._storage, listing.files, shape, lambda file: self._format_of(file) == DOCUMENTS
         )
 
     def close(self) -> None:
@@ -196,6 +201,7 @@ class FilesSource:
             return None
         opened = self._rested(file, cursor) or self._opened(file, cursor)
         if opened is None:
+            place.page.disturbed = True
             return None
         try:
             resume = opened.reader.fill(place.page)
@@ -213,7 +219,9 @@ class FilesSource:
         limits = self._table
         try:
             stream = self._storage.open(file)
-            if stream is not None:
+            if stream is None:
+                page.disturbed = True
+            else:
                 with closing(stream):
                     list_document(stream, file, limits.encoding, limits.max_entity_bytes, page)
         except SourceError as error:  # this file alone: no right to read it
@@ -279,7 +287,7 @@ class FilesSource:
                 f"`format` to one of {', '.join([*_READERS, DOCUMENTS])}."
             )
         documents = all(self._format_of(file) == DOCUMENTS for file in files)
-        digest = digest_of([file.name for file in files])
+        digest = digest_of([readers(), [file.name for file in files]])
         now = time.monotonic()
         return _Listing(
             files,

@@ -68,6 +68,8 @@ class PageBuilder:
 
     def __init__(self, id_path: str, page_size: int, max_bytes: int | None = None) -> None:
         self.bytes_read = 0
+        self.disturbed = False
+        """See `Page.disturbed`."""
         self._id_path = id_path
         self._page_size = page_size
         self._max_bytes = max_bytes
@@ -127,7 +129,12 @@ class PageBuilder:
 
     def build(self, next_cursor: str | None, total: int | None = None) -> Page:
         return Page(
-            tuple(self._entities), next_cursor, tuple(self._failures), self.bytes_read, total
+            tuple(self._entities),
+            next_cursor,
+            tuple(self._failures),
+            self.bytes_read,
+            total,
+            disturbed=self.disturbed,
         )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from typing_extensions import Buffer
@@ -41,6 +43,16 @@ class StoredFile:
     def version(self) -> str:
         """Another one for another content, as far as size and time tell."""
         return f"{self.size}/{self.modified}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """Which state a file is in."""
+
+    content: str
+    """Another one for another content."""
+    written: str
+    """Another one after each write, also after one that changes nothing."""
 
 
 class _File(Protocol):
@@ -100,21 +112,36 @@ class Storage:
             return None
         return _stored(file.name, file.path, info)
 
-    def digest(self, file: StoredFile) -> str | None:
-        """Digest of what a file on this machine's disks holds; None elsewhere, or where it is gone.
+    def state(self, file: StoredFile) -> FileState | None:
+        """What a file holds and when it was written to; None where that cannot be told: it is gone,
+        may not be read, or its store tells neither.
 
         Raises:
-            SourceError, SourceUnavailable: as in `files`.
+            SourceUnavailable: as in `files`.
         """
         from fsspec.implementations.local import LocalFileSystem
 
-        if not isinstance(self._fs, LocalFileSystem):
+        if isinstance(self._fs, LocalFileSystem):
+            return self._local_state(file)
+        # A web server's tag is often made of no more than a size and a time; what is read through
+        # a cache (`filecache::s3://`) may be older than its tag.
+        cached = "::" in self.shown
+        told = file.etag is not None and file.modified is not None and not cached
+        return FileState(str(file.etag), str(file.modified)) if told else None
+
+    def _local_state(self, file: StoredFile) -> FileState | None:
+        """By what nobody can set: `cp -p` and `mv` bring another file's time along."""
+        path = Path(file.path)
+        try:
+            written = [_written(found) for found in (path.stat(), path.lstat())]
+            stream = self.open(file)
+        except (OSError, SourceError):
             return None
-        stream = self.open(file)
         if stream is None:
             return None
         with stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        return FileState(content, " ".join(written))
 
     def open(self, file: StoredFile) -> io.BufferedReader | None:
         """The file's bytes, None where it is gone; errors as in `files`, from reads as well."""
@@ -222,6 +249,10 @@ def _stored(name: str, path: str, info: Mapping[str, Any]) -> StoredFile:
     etag = info.get("ETag", info.get("etag"))
     named = None if etag is None else str(etag)
     return StoredFile(name, path, int(info.get("size") or 0), _modified(info), named)
+
+
+def _written(found: os.stat_result) -> str:
+    return f"{found.st_dev}/{found.st_ino}/{found.st_mtime_ns}/{found.st_ctime_ns}"
 
 
 def _modified(info: Mapping[str, Any]) -> datetime | None:
