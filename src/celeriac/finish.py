@@ -102,7 +102,7 @@ class Finisher:
         if job is None:
             return NOTHING
         try:
-            self._finish(job, token, checkpoint)
+            self._finish_or_write_again(job, token, checkpoint)
             ending = self._jobs.ending(job_id, running=AGAIN)
         except JobStopped:
             logger.warning("finish was stopped", extra={"action": "finish", "job": job_id})
@@ -119,10 +119,7 @@ class Finisher:
                 self._dispatcher.finish_job(job_id)  # it was resumed before that was done
             ending = Ending.later("the job is paused")
         except CollectionMissing as error:
-            if self._run_again(job, pages_to_write_again(self._catalog, job)):
-                ending = AGAIN
-            else:
-                ending = self._fail(job_id, token, str(error), error)
+            ending = self._fail(job_id, token, str(error), error)
         except TransientError as error:
             ending = self._postpone(job, error)
         except CeleriacError as error:
@@ -153,11 +150,19 @@ class Finisher:
         self._dispatcher.finish_job(job.id, delay=error.retry_after or RETRY_DELAY)
         return Ending.later(f"finish is tried again: {error}")
 
+    def _finish_or_write_again(self, job: Job, token: str, checkpoint: Callable[[], None]) -> None:
+        """Finish the job; where its collection is gone, what was written is written again."""
+        try:
+            self._finish(job, token, checkpoint)
+        except CollectionMissing:
+            if not self._run_again(job, token, pages_to_write_again(self._catalog, job)):
+                raise
+
     def _finish(self, job: Job, token: str, checkpoint: Callable[[], None]) -> None:
         if job.generation is None:
             raise JobStopped
         generation = self._catalog.indexes.generation(job.index_id, job.generation)
-        if self._run_again(job, self._catalog.listings.unclaimed_pages(job.id)):
+        if self._run_again(job, token, self._catalog.listings.unclaimed_pages(job.id)):
             return
         loading.end(self._runtime, besides=job.id)
         if job.mode == JobMode.RETRY:
@@ -175,13 +180,13 @@ class Finisher:
         checkpoint()
         if self._list_again(job):
             return
-        if self._run_again(job, entities.pages_to_mend(found)):
+        if self._run_again(job, token, entities.pages_to_mend(found)):
             return
         if self._look_up(job, generation, token, found, checkpoint):
             return
         self._refuse_total_failure(job)
         entities.sweep(found)
-        if self._run_again(job, entities.verify(found)):
+        if self._run_again(job, token, entities.verify(found)):
             return
         passed = self._pass_gate(job, generation, found, checkpoint)
         seal = self._seal(job, found)
@@ -238,7 +243,7 @@ class Finisher:
         checkpoint()
         if found.unlisted and self._list_again(job):
             return
-        if self._run_again(job, sorted(found.to_mend)):
+        if self._run_again(job, token, sorted(found.to_mend)):
             return
         if found.gone:
             retried.require_sound_lookups(self._source(job))
@@ -270,10 +275,10 @@ class Finisher:
                 "The index was switched to another generation while the retry ran; retry again."
             )
 
-    def _run_again(self, job: Job, numbers: list[int]) -> bool:
+    def _run_again(self, job: Job, token: str, numbers: list[int]) -> bool:
         if not numbers:
             return False
-        self._catalog.pages.reopen(job.id, numbers)
+        self._catalog.pages.reopen(job.id, token, numbers)
         for number in numbers:
             self._dispatcher.index_page(job.id, number)
         return True

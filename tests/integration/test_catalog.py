@@ -286,7 +286,10 @@ def test_the_page_that_fails_longest_says_what_holds_the_job_up(catalog: Catalog
 def test_a_reopened_page_takes_back_what_it_counted(catalog: Catalog) -> None:
     job = running(catalog)
     catalog.pages.commit(claimed(catalog, job), Counters(listed=2, tokens=9), [], [], is_last=True)
-    catalog.pages.reopen(job.id, [0])
+    with pytest.raises(JobStopped):
+        catalog.pages.reopen(job.id, "token", [0])
+    assert catalog.jobs.claim_finish(job.id, "token", LEASE)
+    catalog.pages.reopen(job.id, "token", [0])
     catalog.pages.commit(claimed(catalog, job), Counters(listed=3, tokens=5), [], [], is_last=True)
     found = catalog.jobs.get(job.id)
     assert found is not None

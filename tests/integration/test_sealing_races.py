@@ -79,7 +79,8 @@ def test_a_page_that_runs_again_does_not_say_what_the_others_listed(
     run_until(world, "finish")
     source.tellable = True
     source.write(changed)
-    world.runtime.catalog.pages.reopen(job.id, [0])
+    assert world.runtime.catalog.jobs.claim_finish(job.id, "token", -1.0)
+    world.runtime.catalog.pages.reopen(job.id, "token", [0])
     world.messages.index_page(job.id, 0)
     world.run()
     world.assert_succeeded(world.job(job.id))

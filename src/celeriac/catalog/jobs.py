@@ -338,6 +338,11 @@ class Jobs:
             return bool(connection.execute(statement).rowcount)
 
 
+def is_finishing(job_id: str, token: str) -> ColumnElement[bool]:
+    """Whether the job runs, and the worker of this token finishes it."""
+    return and_(jobs.c.id == job_id, jobs.c.state == JobState.RUNNING, jobs.c.lease_token == token)
+
+
 def add_counters(connection: Connection, job_id: str, counters: Counters) -> Seen:
     """Add a page's counters to its job's, within the caller's transaction; the job with them."""
     values = {f"more_{name}": getattr(counters, name) for name in COUNTERS}

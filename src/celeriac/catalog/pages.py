@@ -29,7 +29,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from celeriac.catalog import listed
 from celeriac.catalog.database import Database, epoch_now
 from celeriac.catalog.job_errors import insert_errors
-from celeriac.catalog.jobs import JobState, Seen, add_counters, class_of
+from celeriac.catalog.jobs import JobState, Seen, add_counters, class_of, is_finishing
 from celeriac.catalog.tables import jobs, pages
 from celeriac.errors import JobStopped, LeaseLost
 from celeriac.model import Counters, EntityFailure, ListedEntity, storable
@@ -344,9 +344,16 @@ class Pages:
         with self._database.read() as connection:
             return connection.execute(query).scalar_one()
 
-    def reopen(self, job_id: str, numbers: Collection[int]) -> None:
-        """Have committed pages run once more, and take back what they counted."""
+    def reopen(self, job_id: str, token: str, numbers: Collection[int]) -> None:
+        """Have committed pages run once more, and take back what they counted.
+
+        Raises:
+            JobStopped: the job does not run any more, or another worker finishes it.
+        """
+        finishing = select(jobs.c.id).where(is_finishing(job_id, token)).with_for_update()
         with self._database.write() as connection:
+            if connection.execute(finishing).one_or_none() is None:
+                raise JobStopped
             reopen(connection, job_id, numbers)
 
     def mend(self, job_id: str, at_most: int) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, select, update
 
 from celeriac.catalog.database import Database, epoch_now
-from celeriac.catalog.jobs import JobState
+from celeriac.catalog.jobs import is_finishing
 from celeriac.catalog.pages import LOOKUP_ROUND, PageState
 from celeriac.catalog.tables import jobs, pages
 from celeriac.errors import JobStopped
@@ -57,11 +57,8 @@ class Rounds:
         Raises:
             JobStopped: the job does not run any more, or another worker finishes it.
         """
-        held = and_(
-            jobs.c.id == job_id, jobs.c.state == JobState.RUNNING, jobs.c.lease_token == token
-        )
         with self._database.write() as connection:
-            begun = update(jobs).where(held).values(rounds=LOOKUP_ROUND)
+            begun = update(jobs).where(is_finishing(job_id, token)).values(rounds=LOOKUP_ROUND)
             if not connection.execute(begun).rowcount:
                 raise JobStopped
             last = select(func.max(pages.c.number)).where(pages.c.job_id == job_id)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from sqlalchemy import Connection, and_, select, update
+from sqlalchemy import Connection, select, update
 
 from celeriac.catalog.database import Database
-from celeriac.catalog.jobs import Job, JobState
+from celeriac.catalog.jobs import Job, is_finishing
 from celeriac.catalog.pages import Claim, is_alone, reopen
 from celeriac.catalog.tables import generations, jobs, pages
 from celeriac.errors import JobStopped
@@ -62,11 +62,9 @@ class Seals:
         Raises:
             JobStopped: the job does not run any more, or another worker finishes it.
         """
-        held = and_(
-            jobs.c.id == job.id, jobs.c.state == JobState.RUNNING, jobs.c.lease_token == token
-        )
+        listed = update(jobs).where(is_finishing(job.id, token)).values(unlisted=False)
         with self._database.write() as connection:
-            if not connection.execute(update(jobs).where(held).values(unlisted=False)).rowcount:
+            if not connection.execute(listed).rowcount:
                 raise JobStopped
             reopen(connection, job.id, [0])
             connection.execute(update(pages).where(pages.c.job_id == job.id).values(is_last=False))
